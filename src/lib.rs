@@ -1,0 +1,23 @@
+//! A chaos-engineering sidecar: rolls dice every interval, injects faults into the pod it shares, reports
+//! them to Prometheus and takes back everything it did, whatever happens to it.
+//!
+//! The library exists so that tests and benches can link; the product is the binary. Layers, top to bottom;
+//! a module imports only from layers below its own (`tests/layers.rs` checks it against this table):
+//!
+//! ```text
+//! 9 main
+//! 8 cli commands
+//! 7 agent http
+//! 6 dice
+//! 5 config
+//! 4 failures
+//! 3 guard
+//! 2 undo
+//! 1 tc proc cgroup settings
+//! 0 sys error cancel metrics logging
+//! ```
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout))]
+
+pub mod cancel;
+pub mod error;
+pub mod sys;

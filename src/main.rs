@@ -1,0 +1,3 @@
+//! The program: argv to exit code.
+
+fn main() {}
