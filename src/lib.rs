@@ -20,4 +20,6 @@
 
 pub mod cancel;
 pub mod error;
+pub mod logging;
+pub mod settings;
 pub mod sys;
