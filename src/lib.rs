@@ -21,3 +21,4 @@
 pub mod cancel;
 pub mod error;
 pub mod sys;
+pub mod tc;

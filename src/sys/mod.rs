@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 pub mod event;
+pub mod netlink;
 pub mod poll;
 
 use std::io;
