@@ -23,3 +23,4 @@ pub mod command;
 pub mod dice;
 pub mod error;
 pub mod sys;
+pub mod tc;

@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod event;
+pub mod netlink;
 pub mod poll;
 pub mod task;
 
