@@ -20,4 +20,5 @@
 
 pub mod cancel;
 pub mod error;
+pub mod metrics;
 pub mod sys;

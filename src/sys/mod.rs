@@ -4,7 +4,9 @@
 #![allow(unsafe_code)]
 
 pub mod event;
+pub mod net;
 pub mod poll;
+pub mod usage;
 
 use std::io;
 
@@ -14,7 +16,6 @@ pub(crate) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
 }
 
 /// Repeats `call` while a signal handler interrupts it.
-#[allow(dead_code)]
 pub(crate) fn retry(mut call: impl FnMut() -> libc::c_int) -> io::Result<libc::c_int> {
     loop {
         match check(call()) {
