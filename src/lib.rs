@@ -20,5 +20,6 @@
 
 pub mod cancel;
 pub mod error;
+pub mod http;
 pub mod metrics;
 pub mod sys;
