@@ -17,12 +17,13 @@ use std::io;
 pub(crate) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            other => return other,
-        match check(call()) {
-        }
-    loop {
-    }
+
 /// Repeats `call` while a signal handler interrupts it.
 pub(crate) fn retry(mut call: impl FnMut() -> libc::c_int) -> io::Result<libc::c_int> {
+    loop {
+        match check(call()) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
 }
