@@ -1,2 +1,4 @@
 //! The program tier.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
+mod http;
