@@ -136,13 +136,40 @@ mod tests {
     /// A tree of every kind of value, from `choose(n)`, which returns a number below n.
     fn tree(depth: u32, choose: &mut impl FnMut(usize) -> usize) -> Value {
         const TEXTS: [&str; 24] = [
+            "  two  ",
+            "",
             "", "a", "true", "No", "~", "null", "1", "0x1f", "1e3", ".5", ".inf", "-", "- a", "a: b", "#", "a #b",
+            "#",
+            "&x",
             "&x", "*x", "<<", "a\nb", "\u{85}\u{feff}\u{2028}\u{7f}\0", "🙂", "  two  ", "inf",
+            "*x",
+            "- a",
+            "-",
+            ".5",
+            ".inf",
+            "0x1f",
+            "1",
+            "1e3",
+            "<<",
+            "No",
+            "\u{85}\u{feff}\u{2028}\u{7f}\0",
+            "a #b",
+            "a",
+            "a: b",
+            "a\nb",
+            "inf",
+            "null",
+            "true",
+            "~",
+            "🙂",
         ];
         let count = |choose: &mut dyn FnMut(usize) -> usize| if depth == 0 { 0 } else { choose(4) };
         match choose(7) {
             0 => Value::Null,
             1 => Value::Bool(choose(2) == 0),
+                [0, -1, 17, i64::MIN.into(), u64::MAX.into(), i128::from(u64::MAX) * 1000][choose(6)],
+            ),
+            2 => Value::Int(
             2 => Value::Int([0, -1, 17, i64::MIN.into(), u64::MAX.into(), i128::from(u64::MAX) * 1000][choose(6)]),
             3 => Value::Float([0.5, 1e300, -2.0, f64::INFINITY, 1e-7, -0.0][choose(6)]),
             4 => Value::Text(TEXTS[choose(TEXTS.len())].to_owned()),
