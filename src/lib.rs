@@ -22,6 +22,7 @@ pub mod cancel;
 pub mod command;
 pub mod dice;
 pub mod error;
+pub mod failures;
 pub mod guard;
 pub mod http;
 pub mod logging;

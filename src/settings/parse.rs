@@ -35,7 +35,6 @@ pub fn decode(bytes: &[u8], report: &mut Report) -> Option<String> {
         match std::str::from_utf8(bytes) {
             // libyaml counts the byte order mark as a column, and then as indentation.
             Ok(text) => return Some(text.strip_prefix('\u{feff}').unwrap_or(text).to_owned()),
-            Ok(text) => return Some(text.to_owned()),
             Err(error) => {
                 let at = error.valid_up_to();
                 format!("is not UTF-8: byte {at} is 0x{:02x}", bytes.get(at).copied().unwrap_or_default())
@@ -58,14 +57,9 @@ pub fn parse(text: &str, report: &mut Report) -> Option<Node> {
     let seed = Seed { state: &mut state, out: &mut out };
     let result = seed.deserialize(serde_yaml::Deserializer::from_str(text));
     let stop = state.stop.take();
-        (Err(error), None) => {
-        (Err(error), Some(value)) => Some(Node { at: position(&error.to_string()), value }),
-        (Ok(()), None) => Some(Value::Null.into()),
-        (Ok(()), Some(value)) => Some(Node { at: At { line: 1, column: 1 }, value }),
-        Err(error) => {
-        Ok(node) => Some(node),
-    match (result, out) {
     match settle(result, out, At { line: 1, column: 1 }) {
+        Ok(node) => Some(node),
+        Err(error) => {
             let at = error.location().map(|at| At { line: at.line() as u32, column: at.column() as u32 });
             let why = stop.unwrap_or_else(|| explain(&error.to_string()));
             report.problem(at.unwrap_or_default(), "", &why);
@@ -135,13 +129,13 @@ fn explain(error: &str) -> String {
         ("more than one document", "the file holds several YAML documents (---); only one is possible"),
         ("recursion limit", "nested too deeply"),
         ("repetition limit", "aliases are used too often"),
+        (
+            "unknown anchor",
             "an alias (*name) without its anchor (&name) before it; quote text that starts with *",
+        ),
+        (
             "cannot start any token",
             "not valid YAML: text starts with a sign that needs quotes, or a tab indents",
-            "unknown anchor",
-        (
-        ("cannot start any token", "not valid YAML: text starts with a sign that needs quotes, or a tab indents"),
-        ("unknown anchor", "an alias (*name) without its anchor (&name) before it; quote text that starts with *"),
         ),
     ];
     match known.iter().find(|(theirs, _)| error.contains(theirs)) {
@@ -187,17 +181,17 @@ impl State<'_> {
     }
 }
 
-        (Err(error), None | Some(Value::List(_) | Value::Map(_))) => Err(error),
-        (Err(error), Some(value)) => Ok(Node { at: position(&error.to_string()), value }),
-        (Ok(()), value) => Ok(Node { at, value: value.unwrap_or(Value::Null) }),
-    match (result, out) {
-    }
-/// Reads one value into `out`.
-/// Reads one value into `out`. An error with `out` filled is a scalar's position, any other is an error.
 /// What a [`Seed`] came back with: an error with a scalar is the scalar's place, any other is an error. `at` is
 /// the place of a list or a mapping.
 fn settle<E: fmt::Display>(result: Result<(), E>, out: Option<Value>, at: At) -> Result<Node, E> {
+    match (result, out) {
+        (Err(error), None | Some(Value::List(_) | Value::Map(_))) => Err(error),
+        (Err(error), Some(value)) => Ok(Node { at: position(&error.to_string()), value }),
+        (Ok(()), value) => Ok(Node { at, value: value.unwrap_or(Value::Null) }),
+    }
 }
+
+/// Reads one value into `out`.
 struct Seed<'s, 'r> {
     state: &'s mut State<'r>,
     out: &'s mut Option<Value>,
@@ -279,21 +273,14 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
             let mut item = None;
             let result = items.next_element_seed(Seed { state, out: &mut item });
             state.path.truncate(above);
-                (Err(error), None) => return Err(error),
-                (Err(error), Some(_)) => position(&error.to_string()),
-                (Ok(None), _) => break,
-                (Ok(Some(())), None) => At::default(),
-                (Ok(Some(())), Some(value)) => first(value),
-                break;
-                node.at = first(&node.value);
             if let Ok(None) = result {
-            if node.at == At::default() {
-            let at = match (result, &item) {
-            let mut node = settle(result.map(|_| ()), item, At::default())?;
-            list.push(Node { at, value: item.unwrap_or(Value::Null) });
-            list.push(node);
+                break;
             }
-            };
+            let mut node = settle(result.map(|_| ()), item, At::default())?;
+            if node.at == At::default() {
+                node.at = first(&node.value);
+            }
+            list.push(node);
         }
         *out = Some(Value::List(list));
         Ok(())
@@ -312,13 +299,7 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
             state.path += &key;
             let mut value = None;
             let result = entries.next_value_seed(Seed { state, out: &mut value });
-                (Err(error), None) => return Err(error),
-                (Err(error), Some(value)) => node = Node { at: position(&error.to_string()), value },
-                (Ok(()), value) => node.value = value.unwrap_or(Value::Null),
-            let mut node = Node { at, value: Value::Null };
             let node = settle(result, value, at)?;
-            match (result, value) {
-            }
             if key == "<<" {
                 merge(state, node, &mut merged);
             } else if let Some(other) = pairs.iter().find(|pair| pair.key == key) {
@@ -357,27 +338,19 @@ fn next_key<'de, A: MapAccess<'de>>(
     entries: &mut A,
 ) -> Result<Option<(String, At)>, A::Error> {
     let mut key = None;
-        Err(error) => error,
-        Ok(None) => return Ok(None),
-        Ok(Some(())) => return Err(state.stop("a list or a mapping cannot be a key")),
-        Some(Value::Text(key)) => Ok(Some((key, at))),
-        Some(other) => {
-        Value::List(_) | Value::Map(_) => Err(state.stop("a list or a mapping cannot be a key")),
-        Value::Text(key) => Ok(Some((key, at))),
-        other => {
-        result => result.map(|_| ()),
-    let Node { at, value } = settle(result, key, At::default())?;
-    let at = position(&error.to_string());
-    let error = match entries.next_key_seed(Seed { state, out: &mut key }) {
     let result = match entries.next_key_seed(Seed { state, out: &mut key }) {
-    match key {
-    match value {
+        Ok(None) => return Ok(None),
+        result => result.map(|_| ()),
     };
+    let Node { at, value } = settle(result, key, At::default())?;
+    match value {
+        Value::Text(key) => Ok(Some((key, at))),
+        Value::List(_) | Value::Map(_) => Err(state.stop("a list or a mapping cannot be a key")),
+        other => {
             let text = super::print::shown(&other);
             state.report.problem(at, &state.path, &format!("the key {text} is not text; put it in quotes"));
             Ok(Some((text, at)))
         }
-        None => Err(error),
     }
 }
 
@@ -438,18 +411,14 @@ mod tests {
             good("a:\n  b: [x, -2, {c: .5}]\n  \"d\": 'two words'\ne:\n- f: yes\n  g:\n- true\n"),
             r#"{a@1:1={b@2:3=["x"@2:7 -2@2:10 {c@2:15=0.5@2:18}] d@3:3="two words"@3:8} e@4:1=[{f@5:3="yes"@5:6 g@6:3=nothing@6:5} true@7:3]}"#
         );
+        assert_eq!(
             good("é: ü\nx: |\n  one\n  two\ny: 1"),
             r#"{é@1:1="ü"@1:4 x@2:1="one\ntwo\n"@2:4 y@5:1=1@5:4}"#
         );
-        assert_eq!(
-        assert_eq!(good(""), "nothing@0:0");
-        assert_eq!(good(""), "nothing@1:1");
-        assert_eq!(good("# only words\n"), "nothing@0:0");
-        assert_eq!(good("# only words\n"), "nothing@1:1");
-        assert_eq!(good("\" at line 9 column 9\": {a: 1}"), r#"{ at line 9 column 9@1:1={a@1:25=1@1:28}}"#);
         assert_eq!(good("\u{feff}a: 1\r\nb: {}\r\nc: []\r\n"), "{a@1:1=1@1:4 b@2:1={} c@3:1=[]}");
-        assert_eq!(good("\u{feff}a: 1\r\nb: {}\r\nc: []\r\n").replace("@1:5", "@1:4"), "{a@1:1=1@1:4 b@2:1={} c@3:1=[]}");
-        assert_eq!(good("é: ü\nx: |\n  one\n  two\ny: 1"), r#"{é@1:1="ü"@1:4 x@2:1="one\ntwo\n"@2:4 y@5:1=1@5:4}"#);
+        assert_eq!(good("\" at line 9 column 9\": {a: 1}"), r#"{ at line 9 column 9@1:1={a@1:25=1@1:28}}"#);
+        assert_eq!(good(""), "nothing@1:1");
+        assert_eq!(good("# only words\n"), "nothing@1:1");
         assert_eq!(good("\n  text"), r#""text"@2:3"#);
     }
 
@@ -462,11 +431,10 @@ mod tests {
         );
         // The earlier of a list of merges wins, as in PyYAML.
         assert_eq!(good("<<: [{p: 1}, {p: 2, q: 3}]"), "{p@1:7=1@1:10 q@1:21=3@1:24}");
-            "f:2:7: a.<<: << takes a mapping or a list of mappings (<<: *anchor)"
-            bad("a:\n  <<: 5\n"),
-        );
         assert_eq!(
-        assert_eq!(bad("a:\n  <<: 5\n"), "f:2:7: a.<<: << takes a mapping or a list of mappings (<<: *anchor)");
+            bad("a:\n  <<: 5\n"),
+            "f:2:7: a.<<: << takes a mapping or a list of mappings (<<: *anchor)"
+        );
     }
 
     #[test]
@@ -489,7 +457,6 @@ mod tests {
             ("a: !kill b", "f:1:4: a tag (!name)"),
             ("a: *nobody", "f:1:4: an alias (*name) without its anchor"),
             ("a: &x [*x]", "nested too deeply"),
-            ("a: [1, 2", "f:2:1: not valid YAML") ,
             ("a: [1, 2", "f:2:1: not valid YAML"),
             ("a:\n\tb: 1", "a tab indents"),
             ("a: b: c", "f:1:5: not valid YAML: mapping values are not allowed"),
@@ -537,16 +504,13 @@ mod tests {
         let text = "agent:\n  interval_seconds: 10 # s\n  x: &x {a: [1, 'b', \"c\\n\"], <<: {d: ~}}\n  y: *x\nfailures:\n- |\n  text\n- ? k\n  : !!str v\n";
         let mut random = fastrand::Rng::with_seed(7);
         for _ in 0..10_000 {
-        for _ in 0..20_000 {
             let mut bytes = text.as_bytes().to_vec();
             for _ in 0..random.usize(1..6) {
                 let at = random.usize(..bytes.len());
                 match random.usize(..4) {
                     0 => bytes[at] = random.u8(..),
-                    1 => drop(bytes.remove(at)),
                     1 if bytes.len() > 1 => drop(bytes.remove(at)),
                     2 => bytes.insert(at, b"-:?[]{}&*!|>'\"%#,\n\t ~<\0\xff"[random.usize(..24)]),
-                    2 => bytes.insert(at, b"-:?[]{}&*!|>'\"%#,\n\t ~<\0\xff"[random.usize(..25)]),
                     _ => bytes.truncate(at.max(1)),
                 }
             }

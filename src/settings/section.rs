@@ -121,26 +121,21 @@ impl<'a> Section<'a> {
         let value = match self.value(key) {
             Some(Value::Int(value)) => u64::try_from(*value).ok(),
             // 2^53: from there on, not every whole number is a float.
-                Some(*value as u64)
-            Some(Value::Float(value)) if value.fract() == 0.0 && (0.0..=9e15).contains(value) => Some(*value as u64),
             Some(Value::Float(value)) if value.fract() == 0.0 && (0.0..=9e15).contains(value) => {
+                Some(*value as u64)
             }
             _ => None,
         };
         let value = value.filter(|value| range.contains(value));
         if value.is_none() {
             let (low, high) = (range.start(), range.end());
-                    _ => format!("a whole number from {low} to {high}"),
-                    u64::MAX => format!("a whole number from {low}"),
-                &match *high {
-                _ => format!("a whole number from {low} to {high}"),
+            self.mismatch(
                 key,
-                u64::MAX => format!("a whole number from {low}"),
+                &match *high {
+                    u64::MAX => format!("a whole number from {low}"),
+                    _ => format!("a whole number from {low} to {high}"),
                 },
             );
-            self.mismatch(
-            self.mismatch(key, &match *high {
-            });
         }
         self.record(key, value.map_or(Value::Null, |value| Value::Int(value.into())));
         value
@@ -252,19 +247,14 @@ impl<'a> Section<'a> {
         if value.is_none() {
             self.mismatch(key, "a number or a text");
         }
+        self.record(
+            key,
+            match &value {
                 None => Value::Null,
                 Some(Scalar::Number(value)) => Value::from(*value),
                 Some(Scalar::Text(text)) => Value::Text(text.clone()),
-            None => Value::Null,
-            Some(Scalar::Number(value)) => Value::from(*value),
-            Some(Scalar::Text(text)) => Value::Text(text.clone()),
-            key,
-            match &value {
             },
         );
-        self.record(
-        self.record(key, match &value {
-        });
         value
     }
 
@@ -317,12 +307,11 @@ impl<'a> Section<'a> {
 
     /// A list of mappings, each read by `read`; `None` if it is absent. An item for which `read` returns
     /// `None` is left out (it has reported why).
+    pub fn each<T>(
         &mut self,
         key: &str,
         mut read: impl FnMut(&mut Section<'_>) -> Option<T>,
     ) -> Option<Vec<T>> {
-    pub fn each<T>(
-    pub fn each<T>(&mut self, key: &str, mut read: impl FnMut(&mut Section<'_>) -> Option<T>) -> Option<Vec<T>> {
         let Some(Value::List(items)) = self.value(key) else {
             self.mismatch(key, "a list of mappings (- key: value lines)");
             self.record(key, Value::Null);
@@ -338,8 +327,6 @@ impl<'a> Section<'a> {
                 continue;
             };
             let required = self.required;
-                Section { path, at, pairs, report: self.report, required, known: Vec::new() };
-            let mut inside =
             let mut inside = Section { path, at, pairs, report: self.report, required, known: Vec::new() };
             read_ones.extend(read(&mut inside));
             known.push(Value::Map(inside.finish()).into());
