@@ -20,6 +20,7 @@
 
 pub mod cancel;
 pub mod command;
+pub mod config;
 pub mod dice;
 pub mod error;
 pub mod failures;
