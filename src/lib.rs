@@ -22,4 +22,5 @@ pub mod cancel;
 pub mod command;
 pub mod dice;
 pub mod error;
+pub mod proc;
 pub mod sys;

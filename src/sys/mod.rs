@@ -5,7 +5,9 @@
 
 pub mod clock;
 pub mod event;
+pub mod pidfd;
 pub mod poll;
+pub mod signal;
 pub mod task;
 
 use std::io;
