@@ -22,5 +22,8 @@ pub mod cancel;
 pub mod command;
 pub mod dice;
 pub mod error;
+pub mod http;
+pub mod metrics;
 pub mod proc;
 pub mod sys;
+pub mod tc;

@@ -5,14 +5,27 @@
 
 pub mod clock;
 pub mod event;
+pub mod net;
+pub mod netlink;
 pub mod pidfd;
 pub mod poll;
 pub mod signal;
 pub mod task;
+pub mod usage;
 
 use std::io;
 
 /// Turns the kernel's -1 into the errno.
 pub(crate) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Repeats `call` while a signal handler interrupts it.
+pub(crate) fn retry(mut call: impl FnMut() -> libc::c_int) -> io::Result<libc::c_int> {
+    loop {
+        match check(call()) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
 }
