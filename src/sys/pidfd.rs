@@ -31,6 +31,18 @@ pub fn kill(pid: u32, signal: i32) -> io::Result<()> {
     }
 }
 
+/// Makes the calling thread, and only it, act as another user without capabilities: setresuid(2) without the
+/// C library, which would change every thread.
+///
+/// # Errors
+/// `EPERM` without CAP_SETUID.
+#[cfg(test)]
+pub fn become_user(uid: u32) -> io::Result<()> {
+    // SAFETY: takes three integers; no pointer is involved.
+    let result = unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) };
+    super::check(result as libc::c_int).map(drop)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
