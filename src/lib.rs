@@ -28,6 +28,7 @@ pub mod guard;
 pub mod http;
 pub mod logging;
 pub mod metrics;
+pub mod proc;
 pub mod settings;
 pub mod sys;
 pub mod tc;

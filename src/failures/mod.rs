@@ -4,6 +4,7 @@
 //! A failure never touches metrics, life-cycle logs, sleeping or signals: [`Injection`] does, once for all.
 
 mod network;
+mod process;
 
 use crate::cancel::{Cancel, Waited};
 use crate::error::Result;
@@ -15,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Every failure that a config can name, in the order in which documentation lists them.
-pub const KINDS: &[Kind] = &[network::KIND];
+pub const KINDS: &[Kind] = &[process::KIND, network::KIND];
 
 /// A row of [`KINDS`].
 pub struct Kind {

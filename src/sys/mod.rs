@@ -7,7 +7,9 @@ pub mod clock;
 pub mod event;
 pub mod net;
 pub mod netlink;
+pub mod pidfd;
 pub mod poll;
+pub mod signal;
 pub mod task;
 pub mod usage;
 
