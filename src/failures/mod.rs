@@ -3,6 +3,8 @@
 //!
 //! A failure never touches metrics, life-cycle logs, sleeping or signals: [`Injection`] does, once for all.
 
+mod network;
+
 use crate::cancel::{Cancel, Waited};
 use crate::error::Result;
 use crate::guard::{Guard, Reverter};
@@ -13,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Every failure that a config can name, in the order in which documentation lists them.
-pub const KINDS: &[Kind] = &[];
+pub const KINDS: &[Kind] = &[network::KIND];
 
 /// A row of [`KINDS`].
 pub struct Kind {
