@@ -28,7 +28,9 @@ pub fn run(args: &[String]) -> Result<u8> {
     _ = io::stderr().lock().write_all(warnings.as_bytes());
     let mut out = io::stdout().lock();
     match out.write_all(loaded.effective.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).doing("write", "standard output"),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).doing("write", "standard output")
+        }
         _ => Ok(0),
     }
 }
