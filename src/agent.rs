@@ -54,7 +54,10 @@ impl Agent {
             metrics.register(entry.kind.name);
         }
         let ended = EventFd::new().doing("open", "an eventfd")?;
-        Ok(Agent { config, seed, metrics, guard: Guard::new(), host: Host::default(), ended })
+        let exporter = &config.agent.metrics;
+        let metrics_port = exporter.enabled.then_some(exporter.port);
+        let host = Host { metrics_port, ..Host::default() };
+        Ok(Agent { config, seed, metrics, guard: Guard::new(), host, ended })
     }
 
     /// The config that it runs on.

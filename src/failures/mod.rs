@@ -71,11 +71,13 @@ pub struct Host {
     pub proc: PathBuf,
     /// `/sys`.
     pub sys: PathBuf,
+    /// The port of the agent's own exporter, which faults spare; `None` if it serves none.
+    pub metrics_port: Option<u16>,
 }
 
 impl Default for Host {
     fn default() -> Host {
-        Host { proc: "/proc".into(), sys: "/sys".into() }
+        Host { proc: "/proc".into(), sys: "/sys".into(), metrics_port: None }
     }
 }
 
