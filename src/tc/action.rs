@@ -176,7 +176,7 @@ impl Action {
         let (side, direction) =
             if self.direction > 2 { ("Ingress", "ingress") } else { ("Egress", "egress") };
         let (verb, action) =
-            if self.direction % 2 == 0 { ("Mirror", "mirror") } else { ("Redirect", "redirect") };
+            if self.direction.is_multiple_of(2) { ("Mirror", "mirror") } else { ("Redirect", "redirect") };
         let device = device_name(self.ifindex);
         out.json_string("mirred_action", action);
         out.json_string("direction", direction);
