@@ -1,0 +1,148 @@
+//! The faults. Each is one file: its settings, how it is checked, described and injected. [`KINDS`] is the
+//! only place that knows them all; the agent never asks which failure it holds.
+//!
+//! A failure never touches metrics, life-cycle logs, sleeping or signals: [`Injection`] does, once for all.
+
+use crate::cancel::{Cancel, Waited};
+use crate::error::Result;
+use crate::guard::{Guard, Reverter};
+use crate::settings::Section;
+use crate::undo::Undo;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Every failure that a config can name, in the order in which documentation lists them.
+pub const KINDS: &[Kind] = &[];
+
+/// A row of [`KINDS`].
+pub struct Kind {
+    /// The word in the config (`failures.<name>.type`) and the `failure_type` label.
+    pub name: &'static str,
+    /// Whether an enabled entry must have `duration_seconds`.
+    pub timed: bool,
+    /// Whether an injection changes something that outlives the process, so that the guard must run.
+    pub guarded: bool,
+    /// Reads the keys of this kind (the common ones are read already). Problems go into the section; `None`
+    /// when nothing usable came out, which for an entry that is not enabled is no problem at all.
+    pub parse: fn(&mut Section<'_>) -> Option<Box<dyn Failure>>,
+}
+
+/// Looks a kind up by its name in the config.
+pub fn kind(name: &str) -> Option<&'static Kind> {
+    KINDS.iter().find(|kind| kind.name == name)
+}
+
+/// One configured fault, ready to be injected any number of times.
+pub trait Failure: Send + Sync {
+    /// Whether an injection could work here and now, and if not why and what to do. Touches nothing.
+    ///
+    /// # Errors
+    /// A sentence for the reader of the log.
+    fn check(&self, host: &Host) -> Result<()>;
+
+    /// One line that states the worst that an injection does, for the dry run and the plan ("burns 2 CPU
+    /// cores"). Duration and probability are added by the caller. Touches nothing.
+    fn describe(&self, host: &Host) -> String;
+
+    /// Applies the fault, verifies it, holds it through [`Injection::hold`] and reverts it.
+    ///
+    /// # Errors
+    /// A sentence for the reader of the log; everything applied is reverted by then.
+    fn inject(&self, injection: &Injection<'_>) -> Result<Outcome>;
+}
+
+/// How an injection ended that did not fail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The fault was verified and held to its end or to a clean stop.
+    Success,
+    /// There was nothing to do (no victim), and why.
+    Skipped(String),
+}
+
+/// Where the kernel's files are; a parameter, so that tests can lay out their own.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// `/proc`.
+    pub proc: PathBuf,
+    /// `/sys`.
+    pub sys: PathBuf,
+}
+
+impl Default for Host {
+    fn default() -> Host {
+        Host { proc: "/proc".into(), sys: "/sys".into() }
+    }
+}
+
+/// One run of one failure: its duration, its cancellation, its way to the guard.
+pub struct Injection<'a> {
+    /// The entry's name in the config, for log lines.
+    pub entry: &'a str,
+    /// How long the fault holds; zero for faults without a duration.
+    pub duration: Duration,
+    /// Derived from the agent's seed, the tick and the entry: every choice of this injection comes from it.
+    pub seed: u64,
+    /// Thrown when the fault must end now.
+    pub cancel: &'a Cancel,
+    /// Where the kernel's files are.
+    pub host: &'a Host,
+    /// Tells the rest of the agent that the fault is in force; called at most once.
+    pub on_active: &'a (dyn Fn() + Sync),
+    /// The guard process; every lasting change is announced to it first.
+    pub guard: &'a Guard,
+    /// Whether `on_active` was called.
+    pub active: AtomicBool,
+}
+
+impl Injection<'_> {
+    /// Declares the fault verified and in force: from now on the metrics show it.
+    pub fn begin(&self) {
+        if !self.active.swap(true, Ordering::AcqRel) {
+            (self.on_active)();
+        }
+    }
+
+    /// Declares the fault in force and waits for its end: the duration from now, or a cancellation.
+    pub fn hold(&self) -> Waited {
+        let end = Instant::now().checked_add(self.duration);
+        self.begin();
+        self.cancel.wait_until(end, None)
+    }
+
+    /// Tells the guard how to undo a lasting change, then makes the change. The change is undone when the
+    /// [`Reverter`] is reverted or dropped, by the guard if the agent dies, and by the guard at the deadline
+    /// (the duration and a margin) if the agent hangs.
+    ///
+    /// # Errors
+    /// The guard cannot be told (then nothing was changed), or `apply` failed (then what it may have changed
+    /// was undone).
+    pub fn change(&self, undo: Undo, apply: impl FnOnce() -> Result<()>) -> Result<Reverter<'_>> {
+        let reverter = self.guard.announce(undo, self.duration)?;
+        match apply() {
+            Ok(()) => Ok(reverter),
+            Err(error) => {
+                drop(reverter);
+                Err(error)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_failure_file_is_registered_once() {
+        let names: HashSet<_> = KINDS.iter().map(|kind| kind.name).collect();
+        assert_eq!(names.len(), KINDS.len(), "a name stands twice");
+        for file in std::fs::read_dir("src/failures").unwrap() {
+            let path = file.unwrap().path();
+            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            assert!(name == "mod" || names.contains(name.as_str()), "{name} is not in KINDS");
+        }
+    }
+}
