@@ -19,5 +19,6 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout))]
 
 pub mod cancel;
+pub mod cgroup;
 pub mod error;
 pub mod sys;

@@ -4,7 +4,9 @@
 #![allow(unsafe_code)]
 
 pub mod event;
+pub mod memory;
 pub mod poll;
+pub mod sched;
 
 use std::io;
 
