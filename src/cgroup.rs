@@ -154,10 +154,11 @@ impl Cgroup {
         Some(Room { bound: Bound::Machine, limit, used: limit.saturating_sub(available) })
     }
 
-    /// The files that the kernel marks (`POLLPRI`) when a group meets its memory limit; version 2 only.
-    pub fn memory_events(&self) -> impl Iterator<Item = PathBuf> {
-        let two = self.memory.iter().filter(|group| group.version == Version::Two);
-        two.map(|group| group.dir.join("memory.events"))
+    /// The file that the kernel marks (`POLLPRI`) when a group meets its memory limit; version 2 only. Events
+    /// travel up, so it is that of the highest visible group.
+    pub fn memory_events(&self) -> Option<PathBuf> {
+        let two = self.memory.iter().rev().filter(|group| group.version == Version::Two);
+        two.map(|group| group.dir.join("memory.events")).find(|file| fs::symlink_metadata(file).is_ok())
     }
 }
 
@@ -352,7 +353,9 @@ mod tests {
         assert_eq!(room.free(), 3 * MIB);
         assert_eq!(group.quota(), Some(1.5));
         assert_eq!(group.throttled(), Throttled { periods: 3, time: Duration::from_micros(1500) });
-        assert_eq!(group.memory_events().count(), 1);
+        assert_eq!(group.memory_events(), None);
+        tree.write("sys/fs/cgroup/memory.events", "low 0\n");
+        assert_eq!(group.memory_events(), Some(tree.0.join("sys/fs/cgroup/memory.events")));
 
         tree.write("sys/fs/cgroup/memory.high", "4194304\n");
         assert_eq!(group.room().unwrap(), Room { bound: Bound::High, limit: 4 * MIB, used: 2 * MIB });
@@ -384,7 +387,10 @@ mod tests {
         assert_eq!(group.memory_limit(), Some(4 * MIB));
         assert_eq!(group.room().unwrap(), Room { bound: Bound::Limit, limit: 8 * MIB, used: 7 * MIB });
         assert_eq!(group.quota(), Some(0.2));
-        assert_eq!(group.memory_events().count(), 3);
+        for inner in ["leaf/", "", "../"] {
+            tree.write(&format!("sys/fs/cgroup/pod/box/{inner}memory.events"), "");
+        }
+        assert!(group.memory_events().unwrap().ends_with("sys/fs/cgroup/pod/memory.events"));
     }
 
     #[test]
@@ -409,7 +415,7 @@ mod tests {
         assert_eq!(group.room().unwrap(), Room { bound: Bound::Limit, limit: 6 * MIB, used: 2 * MIB });
         assert_eq!(group.quota(), Some(0.5));
         assert_eq!(group.throttled(), Throttled { periods: 2, time: Duration::from_nanos(7000) });
-        assert_eq!(group.memory_events().count(), 0);
+        assert_eq!(group.memory_events(), None);
 
         tree.write("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "-1\n");
         tree.write("sys/fs/cgroup/memory/memory.stat", "hierarchical_memory_limit 9223372036854771712\n");

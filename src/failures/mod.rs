@@ -6,14 +6,18 @@
 use crate::cancel::{Cancel, Waited};
 use crate::error::Result;
 use crate::guard::{Guard, Reverter};
+use crate::metrics::Family;
 use crate::settings::Section;
 use crate::undo::Undo;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+pub mod cpu;
+pub mod memory;
+
 /// Every failure that a config can name, in the order in which documentation lists them.
-pub const KINDS: &[Kind] = &[];
+pub const KINDS: &[Kind] = &[cpu::KIND, memory::KIND];
 
 /// A row of [`KINDS`].
 pub struct Kind {
@@ -50,7 +54,16 @@ pub trait Failure: Send + Sync {
     /// # Errors
     /// A sentence for the reader of the log; everything applied is reverted by then.
     fn inject(&self, injection: &Injection<'_>) -> Result<Outcome>;
+
+    /// The series that this kind adds to through [`Injection::measure`], beyond those that all kinds share;
+    /// they are shown at zero before the first injection.
+    fn series(&self) -> &'static [Series] {
+        &[]
+    }
 }
+
+/// A family of metrics and the values of its labels.
+pub type Series = (&'static Family, &'static [&'static str]);
 
 /// How an injection ended that did not fail.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +103,8 @@ pub struct Injection<'a> {
     pub host: &'a Host,
     /// Tells the rest of the agent that the fault is in force; called at most once.
     pub on_active: &'a (dyn Fn() + Sync),
+    /// Adds to a counter, or observes in a histogram, what the failure measured about itself.
+    pub measure: &'a (dyn Fn(Series, f64) + Sync),
     /// The guard process; every lasting change is announced to it first.
     pub guard: &'a Guard,
     /// Whether `on_active` was called.

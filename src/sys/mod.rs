@@ -3,10 +3,15 @@
 //! `EINTR` is retried inside unless the doc comment says otherwise.
 #![allow(unsafe_code)]
 
+pub mod clock;
 pub mod event;
 pub mod memory;
+pub mod net;
+pub mod netlink;
 pub mod poll;
 pub mod sched;
+pub mod task;
+pub mod usage;
 
 use std::io;
 
@@ -16,7 +21,6 @@ pub(crate) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
 }
 
 /// Repeats `call` while a signal handler interrupts it.
-#[allow(dead_code)]
 pub(crate) fn retry(mut call: impl FnMut() -> libc::c_int) -> io::Result<libc::c_int> {
     loop {
         match check(call()) {

@@ -1,2 +1,5 @@
-//! The program tier.
+//! The program tier: the real binary as a process, with real signals, clients and victims.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
+mod agent;
+mod support;

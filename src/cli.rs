@@ -1,0 +1,103 @@
+//! The command line: one table of commands, read by hand.
+
+use crate::commands;
+use crate::error::{Error, Result};
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::Path;
+
+/// A row of [`COMMANDS`].
+struct Command {
+    name: &'static str,
+    /// What stands behind the name in the help.
+    options: &'static str,
+    /// What the command does; empty for commands that only the agent itself calls.
+    about: &'static str,
+    run: fn(&[String]) -> Result<u8>,
+}
+
+const COMMANDS: &[Command] = &[
+    Command {
+        name: "run",
+        options: "[--config FILE | --demo] [--dry-run]",
+        about: "roll the dice until stopped; --demo takes the built-in config (a dry run)",
+        run: commands::run::run,
+    },
+    Command {
+        name: "validate",
+        options: "[FILE]",
+        about: "check a config: every problem (exit 64), or the effective config with all defaults (exit 0)",
+        run: commands::validate::run,
+    },
+    Command {
+        name: "tc",
+        options: "WORDS",
+        about: "the built-in subset of iproute2's tc (qdisc add|del|show ...)",
+        run: commands::tc::run,
+    },
+    Command { name: "guard", options: "", about: "", run: commands::guard::run },
+    Command { name: "help", options: "", about: "this text", run: help },
+    Command { name: "version", options: "", about: "the version", run: version },
+];
+
+/// Carries out a command line (`args[0]` is the program) and returns the exit code.
+///
+/// # Errors
+/// Whatever the command says; a command line that cannot be used is [`Error::Usage`].
+pub fn run(args: impl Iterator<Item = OsString>) -> Result<u8> {
+    let mut words = Vec::new();
+    for word in args {
+        words.push(word.into_string().map_err(|word| usage(format!("{word:?} is not valid UTF-8")))?);
+    }
+    let name = words.first().map_or("", |name| Path::new(name).file_name().map_or("", |n| n.to_str().unwrap_or("")));
+    // A link or copy of the binary named `tc` is the built-in tc.
+    if name == "tc" {
+        return commands::tc::run(&words[1..]);
+    }
+    let Some(word) = words.get(1) else { return Err(usage("a command is missing".to_owned())) };
+    let word = match word.as_str() {
+        "-h" | "--help" => "help",
+        "-V" | "--version" => "version",
+        other => other,
+    };
+    let Some(command) = COMMANDS.iter().find(|command| command.name == word) else {
+        return Err(usage(format!("{word:?} is not a command")));
+    };
+    let rest = words.get(2..).unwrap_or_default();
+    if word != "tc" && rest.iter().any(|word| word == "-h" || word == "--help") {
+        return help(&[]);
+    }
+    (command.run)(rest)
+}
+
+/// A usage error, with where to look.
+pub(crate) fn usage(why: String) -> Error {
+    Error::Usage(format!("{why}; see chaos-agent help"))
+}
+
+fn help(_args: &[String]) -> Result<u8> {
+    let mut text = String::from("chaos-agent: injects faults into the pod that it shares, and takes them back\n\n");
+    for command in COMMANDS.iter().filter(|command| !command.about.is_empty()) {
+        text += &format!("  chaos-agent {} {}\n      {}\n", command.name, command.options, command.about);
+    }
+    text += "\nWithout --config: $CHAOS_CONFIG, ./config.yaml, /app/config.yaml, /etc/chaos-agent/config.yaml.\n\
+             Exit codes: 0 done, 1 failed, 64 wrong command line or config.\n";
+    print(&text);
+    Ok(0)
+}
+
+fn version(_args: &[String]) -> Result<u8> {
+    print(concat!("chaos-agent ", env!("CARGO_PKG_VERSION"), "\n"));
+    Ok(0)
+}
+
+/// Writes to standard output; a reader that has gone away or a full disk is no reason to end.
+pub fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Writes a line to standard error, likewise.
+pub fn complain(text: &str) {
+    let _ = std::io::stderr().lock().write_all(format!("{text}\n").as_bytes());
+}

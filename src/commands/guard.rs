@@ -1,0 +1,14 @@
+//! `chaos-agent guard`: the other end of [`crate::guard`]. Only the agent starts it.
+
+use crate::error::Result;
+use crate::guard;
+use std::io;
+
+/// Serves the pipe on standard input until its end.
+///
+/// # Errors
+/// None; the exit code is 1 when something could not be undone.
+pub fn run(_args: &[String]) -> Result<u8> {
+    let left = guard::serve(io::stdin().lock(), &mut io::stderr().lock());
+    Ok(u8::from(left > 0))
+}

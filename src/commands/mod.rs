@@ -1,0 +1,6 @@
+//! The sub-commands, a file each: words in, exit code out.
+
+pub mod guard;
+pub mod run;
+pub mod tc;
+pub mod validate;

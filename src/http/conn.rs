@@ -1,0 +1,259 @@
+//! One connection: what it waits for, until when, and its bytes.
+
+use super::request::{MAX_HEAD, Parsed, parse};
+use super::{Handler, Reply, reply};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::{Duration, Instant};
+use tiny_http::Method;
+
+/// From the connection or the first byte of a request to the end of its head.
+const HEAD_TIME: Duration = Duration::from_secs(5);
+/// Between two requests; longer than the usual scrape intervals.
+const IDLE_TIME: Duration = Duration::from_secs(75);
+/// For a response, which is small.
+const WRITE_TIME: Duration = Duration::from_secs(10);
+/// For the peer to read our last word and close.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
+/// Bytes thrown away in that time.
+const DRAIN_BYTES: usize = 256 << 10;
+/// Requests answered in one turn; further ones that were sent ahead wait for the next turn.
+const TURN: usize = 8;
+
+/// Buffers that all connections share: most requests and responses fit into one read and one write, so
+/// that a connection at rest holds no memory of its own.
+#[derive(Debug)]
+pub(super) struct Scratch {
+    read: Box<[u8]>,
+    out: Vec<u8>,
+}
+
+impl Scratch {
+    pub(super) fn new() -> Scratch {
+        Scratch { read: vec![0; MAX_HEAD].into_boxed_slice(), out: Vec::new() }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// For a request or the rest of one.
+    Reading,
+    /// For the peer to take the rest of the response.
+    Writing,
+    /// For the peer to close after we did: closing with unread bytes would reset the connection, and the
+    /// peer could lose the response.
+    Draining,
+}
+
+/// What is to be done with the connection after a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Wait until [`Conn::events`] or [`Conn::deadline`].
+    Wait,
+    /// Come back at once: there is more to answer.
+    Again,
+    Close,
+}
+
+#[derive(Debug)]
+pub(super) struct Conn {
+    stream: TcpStream,
+    state: State,
+    /// When it began to wait for what it waits for. A byte now and then does not count as progress.
+    since: Instant,
+    /// Whether it was answered before and is between two requests.
+    pub(super) rested: bool,
+    /// Bytes that are not a whole request yet, or requests sent ahead.
+    input: Vec<u8>,
+    /// The part of the response that the socket did not take.
+    output: Vec<u8>,
+    close: bool,
+    drained: usize,
+}
+
+impl Conn {
+    pub(super) fn new(stream: TcpStream, now: Instant) -> Conn {
+        Conn {
+            stream,
+            state: State::Reading,
+            since: now,
+            rested: false,
+            input: Vec::new(),
+            output: Vec::new(),
+            close: false,
+            drained: 0,
+        }
+    }
+
+    pub(super) fn fd(&self) -> RawFd {
+        self.stream.as_raw_fd()
+    }
+
+    pub(super) fn since(&self) -> Instant {
+        self.since
+    }
+
+    pub(super) fn events(&self) -> libc::c_short {
+        if self.state == State::Writing { libc::POLLOUT } else { libc::POLLIN }
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        let time = match self.state {
+            State::Reading if self.rested => IDLE_TIME,
+            State::Reading => HEAD_TIME,
+            State::Writing => WRITE_TIME,
+            State::Draining => DRAIN_TIME,
+        };
+        self.since + time
+    }
+
+    /// Does all that can be done without waiting.
+    pub(super) fn advance(&mut self, scratch: &mut Scratch, handler: &Handler, now: Instant) -> Next {
+        match self.state {
+            State::Reading => self.read(scratch, handler, now),
+            State::Writing => self.write_rest(scratch, handler, now),
+            State::Draining => self.drain(scratch),
+        }
+    }
+
+    fn read(&mut self, scratch: &mut Scratch, handler: &Handler, now: Instant) -> Next {
+        if !self.input.is_empty() && !matches!(parse(&self.input), Parsed::Incomplete) {
+            // Sent ahead, and left over by an earlier turn.
+            let input = std::mem::take(&mut self.input);
+            return self.answer_all(&input, &mut scratch.out, handler, now);
+        }
+        let length = match self.stream.read(&mut scratch.read) {
+            Ok(0) => return Next::Close,
+            Ok(length) => length,
+            Err(error) => return when_blocked(error.kind()),
+        };
+        let bytes = &scratch.read[..length];
+        if self.rested {
+            self.rested = false;
+            self.since = now;
+        }
+        if self.input.is_empty() {
+            return self.answer_all(bytes, &mut scratch.out, handler, now);
+        }
+        let mut input = std::mem::take(&mut self.input);
+        input.extend_from_slice(bytes);
+        self.answer_all(&input, &mut scratch.out, handler, now)
+    }
+
+    /// Answers the requests in `input`, up to a turn's worth, and keeps what is left.
+    fn answer_all(&mut self, input: &[u8], out: &mut Vec<u8>, handler: &Handler, now: Instant) -> Next {
+        let mut rest = input;
+        for _ in 0..TURN {
+            let (used, keep_alive) = match parse(rest) {
+                Parsed::Incomplete => {
+                    self.rested = false;
+                    self.input = rest.to_vec();
+                    return Next::Wait;
+                }
+                Parsed::Refused(status, next) => {
+                    reply::print(Reply::status(status), next.is_some(), false, out);
+                    (next.unwrap_or(0), next.is_some())
+                }
+                Parsed::Complete { request, next, keep_alive } => {
+                    reply::print(handler(&request), keep_alive, request.method == Method::Head, out);
+                    (next, keep_alive)
+                }
+            };
+            rest = &rest[used..];
+            self.close = !keep_alive;
+            match self.write(out, rest, now) {
+                Next::Again if !rest.is_empty() => {}
+                Next::Again => return Next::Wait,
+                other => return other,
+            }
+        }
+        self.input = rest.to_vec();
+        Next::Again
+    }
+
+    /// Sends a response; `Again` when it is out and the connection goes on with `rest`.
+    fn write(&mut self, out: &[u8], rest: &[u8], now: Instant) -> Next {
+        self.since = now;
+        let sent = match send(&mut self.stream, out) {
+            Ok(sent) => sent,
+            Err(next) => return next,
+        };
+        if sent < out.len() {
+            self.state = State::Writing;
+            self.rested = false;
+            self.output = out[sent..].to_vec();
+            self.input = if self.close { Vec::new() } else { rest.to_vec() };
+            return Next::Wait;
+        }
+        self.sent(!rest.is_empty())
+    }
+
+    fn write_rest(&mut self, scratch: &mut Scratch, handler: &Handler, now: Instant) -> Next {
+        match send(&mut self.stream, &self.output) {
+            Ok(sent) => drop(self.output.drain(..sent)),
+            Err(next) => return next,
+        }
+        if !self.output.is_empty() {
+            return Next::Wait;
+        }
+        self.output = Vec::new();
+        self.since = now;
+        // Whether the peer had sent more than we read is not known any more: assume it.
+        match self.sent(true) {
+            Next::Again if self.input.is_empty() => Next::Wait,
+            Next::Again => {
+                let input = std::mem::take(&mut self.input);
+                self.answer_all(&input, &mut scratch.out, handler, now)
+            }
+            other => other,
+        }
+    }
+
+    /// The response is out: on to the next request, or to the end.
+    fn sent(&mut self, unread: bool) -> Next {
+        if !self.close {
+            self.state = State::Reading;
+            self.rested = true;
+            return Next::Again;
+        }
+        if !unread || self.stream.shutdown(Shutdown::Write).is_err() {
+            return Next::Close;
+        }
+        self.state = State::Draining;
+        Next::Wait
+    }
+
+    fn drain(&mut self, scratch: &mut Scratch) -> Next {
+        match self.stream.read(&mut scratch.read) {
+            Ok(0) => Next::Close,
+            Ok(length) => {
+                self.drained += length;
+                if self.drained > DRAIN_BYTES { Next::Close } else { Next::Wait }
+            }
+            Err(error) => when_blocked(error.kind()),
+        }
+    }
+}
+
+/// How many bytes the socket took; all that it can without waiting.
+fn send(stream: &mut TcpStream, bytes: &[u8]) -> Result<usize, Next> {
+    let mut sent = 0;
+    while sent < bytes.len() {
+        match stream.write(&bytes[sent..]) {
+            Ok(0) => return Err(Next::Close),
+            Ok(taken) => sent += taken,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(_) => return Err(Next::Close),
+        }
+    }
+    Ok(sent)
+}
+
+fn when_blocked(error: ErrorKind) -> Next {
+    match error {
+        ErrorKind::WouldBlock | ErrorKind::Interrupted => Next::Wait,
+        _ => Next::Close,
+    }
+}

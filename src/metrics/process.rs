@@ -1,0 +1,142 @@
+//! The conventional `process_*` metrics, of this process, cheap enough for every scrape: two files of
+//! `/proc/self` stay open and are read in place; the rest are single system calls.
+
+use super::store::{Family, Kind, push_single};
+use crate::sys::usage;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+const fn family(name: &'static str, kind: Kind, help: &'static str) -> Family {
+    Family { name, help, kind, labels: &[] }
+}
+
+static CPU: Family =
+    family("process_cpu_seconds_total", Kind::Counter, "User and system CPU time spent, in seconds.");
+static MAX_FDS: Family = family("process_max_fds", Kind::Gauge, "File descriptors that may be open.");
+static OPEN_FDS: Family = family("process_open_fds", Kind::Gauge, "File descriptors that are open.");
+static RESIDENT: Family =
+    family("process_resident_memory_bytes", Kind::Gauge, "Memory that is in RAM, in bytes.");
+static START: Family =
+    family("process_start_time_seconds", Kind::Gauge, "When the process started, in seconds since 1970.");
+static VIRTUAL: Family =
+    family("process_virtual_memory_bytes", Kind::Gauge, "Address space that is mapped, in bytes.");
+
+/// What is known once, and the files that are read at every scrape. Where `/proc` is missing or belongs to
+/// another PID namespace the metrics that come from it are left out.
+#[derive(Debug)]
+pub struct Process {
+    statm: Option<File>,
+    fd: Option<File>,
+    page: u64,
+    start: Option<f64>,
+}
+
+impl Process {
+    /// Opens the files and computes the start time.
+    pub fn new() -> Process {
+        Process {
+            statm: File::open("/proc/self/statm").ok(),
+            fd: File::open("/proc/self/fd").ok(),
+            page: usage::page_size(),
+            start: start_time(),
+        }
+    }
+
+    /// Appends the text of the metrics, by name.
+    pub fn render(&self, out: &mut Vec<u8>) {
+        let memory = self.statm.as_ref().and_then(memory_pages);
+        let bytes = |pages: u64| (pages * self.page) as f64;
+        let limit = usage::open_file_limit().ok().map(|limit| limit.map_or(f64::INFINITY, |fds| fds as f64));
+        let rows = [
+            (&CPU, usage::cpu_time().ok().map(|time| time.as_secs_f64())),
+            (&MAX_FDS, limit),
+            (&OPEN_FDS, self.fd.as_ref().and_then(open_fds)),
+            (&RESIDENT, memory.map(|(_, resident)| bytes(resident))),
+            (&START, self.start),
+            (&VIRTUAL, memory.map(|(mapped, _)| bytes(mapped))),
+        ];
+        for (family, value) in rows {
+            if let Some(value) = value {
+                push_single(out, family, value);
+            }
+        }
+    }
+}
+
+impl Default for Process {
+    fn default() -> Process {
+        Process::new()
+    }
+}
+
+/// Mapped and resident pages: the first two numbers of proc_pid_statm(5).
+fn memory_pages(statm: &File) -> Option<(u64, u64)> {
+    let mut buffer = [0; 128];
+    let length = statm.read_at(&mut buffer, 0).ok()?;
+    let mut numbers = std::str::from_utf8(buffer.get(..length)?).ok()?.split_ascii_whitespace();
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// Linux 6.2 and newer say in `st_size` how many entries /proc/self/fd has (proc_pid_fd(5)); older kernels
+/// say 0 and have to list them, where the directory opened for that is not counted.
+fn open_fds(fd: &File) -> Option<f64> {
+    match fd.metadata().ok()?.len() {
+        0 => Some(fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1) as f64),
+        open => Some(open as f64),
+    }
+}
+
+/// Start in seconds since 1970: what is left of now after the time since boot, plus `starttime` (field 22
+/// of proc_pid_stat(5), in ticks since boot). /proc/stat has the boot time too, but takes milliseconds to
+/// read on a big machine.
+fn start_time() -> Option<f64> {
+    let stat = fs::read("/proc/self/stat").ok()?;
+    let ticks = start_ticks(&stat)? as f64 / usage::ticks_per_second() as f64;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    let boot = now.checked_sub(usage::since_boot().ok()?)?;
+    // Hundredths are all that the ticks give.
+    Some(((boot.as_secs_f64() + ticks) * 100.0).round() / 100.0)
+}
+
+/// The command name, field 2, may hold blanks and brackets; the last bracket ends it.
+fn start_ticks(stat: &[u8]) -> Option<u64> {
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(stat.get(end + 1..)?).ok()?;
+    rest.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(text: &str, name: &str) -> f64 {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
+    }
+
+    #[test]
+    fn the_figures_are_those_of_this_process() {
+        let process = Process::new();
+        let mut out = Vec::new();
+        process.render(&mut out);
+        let text = String::from_utf8(out).unwrap();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+        let age = now - value(&text, "process_start_time_seconds");
+        assert!((-1.0..3600.0).contains(&age), "started {age} s ago");
+        assert!(value(&text, "process_cpu_seconds_total") > 0.0);
+        let resident = value(&text, "process_resident_memory_bytes");
+        assert!(resident >= 4096.0 && resident < value(&text, "process_virtual_memory_bytes"));
+        let open = value(&text, "process_open_fds");
+        assert!(open >= 5.0 && open <= value(&text, "process_max_fds"), "{open} open");
+    }
+
+    #[test]
+    fn the_start_is_found_behind_any_command_name() {
+        let fields: Vec<String> = (3..=30).map(|field| field.to_string()).collect();
+        let stat = format!("1 (a) b) 7) {}", fields.join(" "));
+        assert_eq!(start_ticks(stat.as_bytes()), Some(22));
+        assert_eq!(start_ticks(b"1 (a"), None);
+        assert_eq!(start_ticks(b"1 (a) S 1"), None);
+    }
+}

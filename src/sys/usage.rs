@@ -1,0 +1,51 @@
+//! What the process has used and may use: clocks, page size, limits.
+
+use std::io;
+use std::time::Duration;
+
+/// CPU time of all threads of this process since it began (clock_gettime(2), `CLOCK_PROCESS_CPUTIME_ID`).
+///
+/// # Errors
+/// The kernel has no such clock.
+pub fn cpu_time() -> io::Result<Duration> {
+    clock(libc::CLOCK_PROCESS_CPUTIME_ID)
+}
+
+/// Time since the machine started, suspended time included (`CLOCK_BOOTTIME`): the clock in which
+/// proc_pid_stat(5) counts `starttime`.
+///
+/// # Errors
+/// The kernel has no such clock.
+pub fn since_boot() -> io::Result<Duration> {
+    clock(libc::CLOCK_BOOTTIME)
+}
+
+fn clock(id: libc::clockid_t) -> io::Result<Duration> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a live timespec of this frame, which the kernel fills and does not keep.
+    super::check(unsafe { libc::clock_gettime(id, &raw mut time) })?;
+    Ok(Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0)))
+}
+
+/// Bytes in a page of memory.
+pub fn page_size() -> u64 {
+    // SAFETY: takes an integer and returns one; no pointer is involved.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}
+
+/// Ticks a second in the times of proc_pid_stat(5); 100 on every Linux since 2.6.
+pub fn ticks_per_second() -> u64 {
+    // SAFETY: takes an integer and returns one; no pointer is involved.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).unwrap_or(100)
+}
+
+/// How many file descriptors this process may have open: the soft `RLIMIT_NOFILE`; `None` without a limit.
+///
+/// # Errors
+/// As getrlimit(2); none is known for this resource.
+pub fn open_file_limit() -> io::Result<Option<u64>> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a live rlimit of this frame, which the kernel fills and does not keep.
+    super::check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
+    Ok((limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur))
+}

@@ -1,0 +1,168 @@
+//! The dice loop seen from outside: rolls, ticks, metrics, signals.
+
+use crate::support::*;
+use std::process::Command;
+
+/// `agent:` with a port of the test's own and whatever else.
+fn config(agent: &str, failures: &str) -> String {
+    format!(
+        "agent:\n  metrics: {{address: 127.0.0.1, port: PORT}}\n{agent}\nfailures:\n{failures}\nlogging: {{level: DEBUG}}\n"
+    )
+}
+
+const CPU: &str = "  cpu: {enabled: true, probability: 1, duration_seconds: 0.2, cores: 1}";
+const FOR_EVER: &str = "\
+  cpu: {enabled: true, probability: 1, duration_seconds: 3600, cores: 2}
+  memory: {enabled: true, probability: 1, duration_seconds: 3600, mb: 50}
+  process: {enabled: true, probability: 1, target_name: stubborn-victim}";
+
+#[test]
+fn an_injection_is_counted_shown_while_active_and_timed() {
+    let agent = Agent::start(&config("  interval_seconds: 1", CPU));
+    agent.wait_metric("chaos_injection_active{failure_type=\"cpu\"}", |value| value == 1.0);
+    agent
+        .wait_metric("chaos_injections_total{failure_type=\"cpu\",status=\"success\"}", |value| value >= 2.0);
+    assert_eq!(agent.metric("chaos_injections_total{failure_type=\"cpu\",status=\"failed\"}"), Some(0.0));
+    assert_eq!(agent.metric("chaos_injections_total{failure_type=\"cpu\",status=\"skipped\"}"), Some(0.0));
+    assert!(agent.metric("chaos_injection_duration_seconds_sum{failure_type=\"cpu\"}").unwrap() >= 0.4);
+    let (code, log) = agent.stop();
+    assert_eq!(code, 0, "{log}");
+}
+
+#[test]
+fn an_entry_that_is_active_is_not_rolled_again() {
+    let failures = "  cpu: {enabled: true, probability: 1, duration_seconds: 3600, cores: 1}";
+    let agent = Agent::start(&config("  interval_seconds: 0.05", failures) + "\n");
+    agent.wait_log("cpu: injecting");
+    agent.wait_logs("tick", 1);
+    // The other entry's rolls show that ticks go on.
+    let text = agent.log();
+    assert_eq!(text.matches("cpu: injecting").count(), 1, "{text}");
+    assert_eq!(agent.stop().0, 0);
+}
+
+#[test]
+fn the_same_seed_makes_the_same_decisions_and_another_entry_does_not_shift_them() {
+    let entry = |name: &str| {
+        format!(
+            "  {name}: {{type: cpu, enabled: true, probability: 0.5, duration_seconds: 0.001, cores: 1}}\n"
+        )
+    };
+    let decisions = |failures: &str| {
+        let agent = Agent::start(&config("  interval_seconds: 0.05\n  seed: 7\n  dry_run: true", failures));
+        let lines = agent.wait_logs(": a: ", 30);
+        assert_eq!(agent.stop().0, 0);
+        let after_tick = |line: &String| line[line.find("tick ").unwrap()..].to_owned();
+        lines.iter().filter(|line| line.contains("tick ")).map(after_tick).take(15).collect::<Vec<_>>()
+    };
+    let alone = decisions(&entry("a"));
+    assert!(alone.iter().any(|line| line.contains("yes")) && alone.iter().any(|line| line.contains("no (")));
+    assert_eq!(decisions(&(entry("b") + &entry("a"))), alone);
+}
+
+#[test]
+fn a_dry_run_describes_counts_as_skipped_and_touches_nothing() {
+    let mut victim = Victim::spawn(Command::new("sleep").arg("1000.125"));
+    let failures =
+        "  process: {enabled: true, probability: 1, target_name: sleep 1000.125}\n".to_owned() + CPU;
+    let agent = Agent::start(&config("  interval_seconds: 1\n  dry_run: true", &failures));
+    agent.wait_metric("chaos_injections_total{failure_type=\"process\",status=\"skipped\"}", |value| {
+        value >= 1.0
+    });
+    agent
+        .wait_metric("chaos_injections_total{failure_type=\"cpu\",status=\"skipped\"}", |value| value >= 1.0);
+    agent.wait_log("process: dry run: ");
+    assert_eq!(agent.metric("chaos_injections_total{failure_type=\"cpu\",status=\"success\"}"), Some(0.0));
+    assert_eq!(agent.stop().0, 0);
+    assert!(victim.0.try_wait().unwrap().is_none(), "the dry run killed the victim");
+}
+
+#[test]
+fn sigterm_ends_active_faults_reverts_them_and_exits_with_0_also_when_it_comes_twice() {
+    for signal in [libc::SIGTERM, libc::SIGINT] {
+        let _victim = Victim::spawn(
+            Command::new("sh")
+                .args(["-c", "trap '' TERM; : stubborn-victim; while :; do read x </dev/zero; done"])
+                .arg("stubborn-victim"),
+        );
+        let mut agent = Agent::start(&config("  interval_seconds: 3600", FOR_EVER));
+        agent.wait_metric("chaos_injection_active{failure_type=\"cpu\"}", |value| value == 1.0);
+        agent.wait_metric("chaos_injection_active{failure_type=\"memory\"}", |value| value == 1.0);
+        agent.signal(signal);
+        agent.signal(signal);
+        assert_eq!(agent.wait_exit().code(), Some(0), "{}", agent.log());
+        agent.wait_log("everything is reverted");
+        agent.wait_log("cpu: success");
+        agent.wait_log("memory: success");
+    }
+}
+
+#[test]
+fn sighup_does_not_end_the_agent() {
+    let agent = Agent::start(&config("  interval_seconds: 0.2", CPU));
+    agent.wait_log("started");
+    agent.signal(libc::SIGHUP);
+    agent
+        .wait_metric("chaos_injections_total{failure_type=\"cpu\",status=\"success\"}", |value| value >= 1.0);
+    assert_eq!(agent.stop().0, 0);
+}
+
+#[test]
+fn no_config_is_exit_64_with_the_places_tried_and_the_way_out() {
+    let folder = Folder::new();
+    let done = run(&["run"], &folder.0);
+    let text = String::from_utf8(done.stderr).unwrap();
+    assert_eq!(done.status.code(), Some(64), "{text}");
+    for place in ["CHAOS_CONFIG", "config.yaml", "/app/config.yaml", "/etc/chaos-agent/config.yaml", "--demo"]
+    {
+        assert!(text.contains(place), "{place} is not in: {text}");
+    }
+}
+
+#[test]
+fn the_demo_is_a_dry_run() {
+    let agent = Agent::start_with("unused: true", &[], |command| {
+        *command = Command::new(binary());
+        command.args(["run", "--demo"]);
+    });
+    agent.wait_log("config built in");
+    agent.wait_log("dry run");
+    assert_eq!(agent.stop().0, 0);
+}
+
+#[test]
+fn a_wrong_command_line_is_exit_64_and_says_what_is_wrong() {
+    let folder = Folder::new();
+    for (args, word) in [
+        (&["frobnicate"][..], "frobnicate"),
+        (&[], "command is missing"),
+        (&["run", "--frob"], "--frob"),
+        (&["run", "--config"], "needs a FILE"),
+        (&["run", "--demo", "--config", "x"], "--demo"),
+    ] {
+        let done = run(args, &folder.0);
+        let text = String::from_utf8(done.stderr).unwrap();
+        assert!(done.status.code() == Some(64) && text.contains(word), "{args:?}: {text}");
+    }
+}
+
+#[test]
+fn a_closed_or_full_standard_output_does_not_end_the_agent() {
+    let folder = Folder::new();
+    let (reader, closed) = std::io::pipe().unwrap();
+    drop(reader);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    for output in [std::process::Stdio::from(full), closed.into()] {
+        let port = free_port();
+        let text = config("  interval_seconds: 0.1", CPU).replace("PORT", &port.to_string());
+        let file = folder.write("config.yaml", text);
+        let mut command = Command::new(binary());
+        let agent = Victim::spawn(command.args(["run", "--config"]).arg(file).stdout(output));
+        wait_for("three injections", || {
+            let text = get(port, "/metrics").map_err(|error| error.to_string())?.1;
+            let name = "chaos_injections_total{failure_type=\"cpu\",status=\"success\"}";
+            sample(&text, name).filter(|count| *count >= 3.0).ok_or(text)
+        });
+        kill(agent.pid(), libc::SIGTERM);
+    }
+}
