@@ -202,6 +202,8 @@ lint() {
     shellcheck -x "${scripts[@]}" || failed=1
     cargo fmt --check || failed=1
     cargo clippy "${cargo_options[@]}" --all-targets -- -D warnings || failed=1
+    # The tiers that a plain `cargo test` leaves alone are no part of --all-targets either.
+    cargo clippy "${cargo_options[@]}" --test pod --test kernel --test ecosystem -- -D warnings || failed=1
     local target
     target=$(rust_target amd64)
     if standard_library "$target"; then # what differs between the C libraries shows only here

@@ -26,14 +26,9 @@ pub mod error;
 pub mod failures;
 pub mod guard;
 pub mod http;
+pub mod logging;
 pub mod metrics;
+pub mod settings;
 pub mod sys;
 pub mod tc;
 pub mod undo;
-
-/// Stands in until the real one is merged.
-pub mod settings {
-    /// The keys of an entry.
-    #[derive(Debug)]
-    pub struct Section<'a>(std::marker::PhantomData<&'a ()>);
-}

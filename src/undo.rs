@@ -6,13 +6,26 @@
 
 use crate::error::{Context, Error, Result};
 use crate::sys::netlink::Netlink;
-use crate::tc;
+use crate::tc::{self, message::code};
 use std::fmt::{self, Display};
+use std::io;
 use std::str::FromStr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The handle of every root qdisc that the agent sets: `ca05:` (chaos), the only handle that it ever deletes.
 pub const HANDLE: u32 = 0xca05_0000;
+
+/// What an earlier agent left behind on any interface, as undo records: root qdiscs with our handle.
+///
+/// # Errors
+/// The kernel does not tell its qdiscs.
+pub fn leftovers(tools: &Tools) -> Result<Vec<Undo>> {
+    let netlink = tools.netlink()?;
+    let Some(netlink) = netlink.as_ref() else { return Ok(Vec::new()) };
+    let all = tc::qdiscs(netlink, None).map_err(io::Error::from).doing("list", "qdiscs")?;
+    let ours = all.into_iter().filter(|qdisc| qdisc.parent == code::ROOT && qdisc.handle == HANDLE);
+    Ok(ours.map(|qdisc| Undo::RemoveRoot { ifindex: qdisc.ifindex, handle: HANDLE }).collect())
+}
 
 /// One change to take back. The `Display` form is one line, read again by `FromStr`: the guard's language.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,11 +51,15 @@ impl Tools {
     /// # Errors
     /// No netlink socket can be had.
     pub fn prepare(&self) -> Result<()> {
+        self.netlink().map(|_| ())
+    }
+
+    fn netlink(&self) -> Result<MutexGuard<'_, Option<Netlink>>> {
         let mut netlink = self.netlink.lock().unwrap_or_else(PoisonError::into_inner);
         if netlink.is_none() {
             *netlink = Some(Netlink::open().doing("open", "a netlink socket")?);
         }
-        Ok(())
+        Ok(netlink)
     }
 }
 
@@ -54,8 +71,7 @@ impl Undo {
     pub fn perform(&self, tools: &Tools) -> Result<bool> {
         match *self {
             Undo::RemoveRoot { ifindex, handle } => {
-                tools.prepare()?;
-                let netlink = tools.netlink.lock().unwrap_or_else(PoisonError::into_inner);
+                let netlink = tools.netlink()?;
                 let Some(netlink) = netlink.as_ref() else { return Ok(false) };
                 tc::delete_root(netlink, ifindex, handle)
                     .doing("delete", format_args!("qdisc {:x}: of interface {ifindex}", handle >> 16))

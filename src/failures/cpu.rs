@@ -4,7 +4,7 @@ use super::{Failure, Host, Injection, Kind, Outcome, Series};
 use crate::cgroup::{Cgroup, Throttled};
 use crate::error::{Context, Result};
 use crate::metrics::{self, Family};
-use crate::settings::Section;
+use crate::settings::{Scalar, Section};
 use crate::sys::sched;
 use burn::{Burn, Burnt};
 use std::time::Duration;
@@ -16,6 +16,8 @@ pub const KIND: Kind = Kind { name: "cpu", timed: true, guarded: false, parse };
 
 /// Most cores that can be asked for: a typing error should not start a hundred thousand threads.
 const MOST: f64 = 1024.0;
+/// Longest ramp in seconds: a day.
+const MOST_RAMP: f64 = 86_400.0;
 /// Undelivered share of what was asked above which the log says why.
 const TOLERANCE: f64 = 0.02;
 
@@ -57,8 +59,38 @@ struct Cpu {
     nice: Option<i32>,
 }
 
-fn parse(_section: &mut Section<'_>) -> Option<Box<dyn Failure>> {
-    None
+fn parse(section: &mut Section<'_>) -> Option<Box<dyn Failure>> {
+    let cores = cores(section);
+    let load_percent = section.number_or("load_percent", 1.0..=100.0, 100.0);
+    let ramp = section.seconds_or("ramp_seconds", 0.0..=MOST_RAMP, 0.0);
+    let pin = section.boolean_or("pin", false);
+    let nice = section.number("nice", -20.0..=19.0);
+    if nice.is_some_and(|nice| nice.fract() != 0.0) {
+        section.problem("nice", "is not allowed", "a whole number from -20 to 19");
+    }
+    Some(Box::new(Cpu { cores: cores?, load_percent, ramp, pin, nice: nice.map(|nice| nice as i32) }))
+}
+
+/// `cores: 2`, `cores: 0` for all, `cores: "50%"` of all.
+fn cores(section: &mut Section<'_>) -> Option<Cores> {
+    if !section.has("cores") {
+        return Some(Cores::Count(section.number_or("cores", 0.0..=MOST, 1.0)));
+    }
+    let cores = match section.scalar("cores")? {
+        Scalar::Number(0.0) => Some(Cores::All),
+        Scalar::Number(count) => (0.0..=MOST).contains(&count).then_some(Cores::Count(count)),
+        Scalar::Text(text) => text
+            .strip_suffix('%')
+            .and_then(|number| number.trim().parse().ok())
+            .filter(|percent| *percent > 0.0 && *percent <= 100.0)
+            .map(Cores::Percent),
+    };
+    if cores.is_none() {
+        let hint =
+            "a number from 0 to 1024 (0: all that the container may use), or a share of these like \"50%\"";
+        section.problem("cores", "is not allowed", hint);
+    }
+    cores
 }
 
 impl Cpu {
@@ -153,9 +185,63 @@ fn short(number: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::{self, Report};
 
     fn cpu(cores: Cores) -> Cpu {
         Cpu { cores, load_percent: 100.0, ramp: Duration::ZERO, pin: false, nice: None }
+    }
+
+    /// Reads an entry; the problems, a line each, and the line for all cores of a machine of four.
+    fn read(text: &str) -> (String, Option<Box<dyn Failure>>) {
+        let mut report = Report::default();
+        let node = settings::parse(text, &mut report).unwrap();
+        let mut section = Section::top(&node, &mut report);
+        let failure = parse(&mut section);
+        section.finish();
+        (report.problems("f").join("\n"), failure)
+    }
+
+    #[test]
+    fn every_key_is_read_and_wrong_ones_are_named() {
+        let host = Host { proc: "/nowhere".into(), sys: "/nowhere".into() };
+        let allowed = short(Cgroup::default().cpus());
+        let line = |text| {
+            let (problems, failure) = read(text);
+            assert_eq!(problems, "", "{text}");
+            failure.unwrap().describe(&host)
+        };
+        assert_eq!(line("{}"), format!("burns 1 of {allowed} allowed CPU cores"));
+        assert_eq!(line("cores: 0"), format!("burns {allowed} of {allowed} allowed CPU cores"));
+        assert_eq!(line("{cores: 100%, pin: yes}"), line("cores: 0"));
+        assert_eq!(
+            line("{cores: 0.5, load_percent: 20, ramp_seconds: 1.5, nice: -3}"),
+            format!("burns 20 % of 0.5 of {allowed} allowed CPU cores, rising for 1.5 s, at nice -3")
+        );
+        for wrong in [
+            "cores: -1",
+            "cores: 1025",
+            "cores: many",
+            "cores: 0%",
+            "cores: 101%",
+            "cores: NaN%",
+            "cores: [1]",
+            "cores: .nan",
+            "load_percent: 0",
+            "load_percent: 101",
+            "ramp_seconds: -1",
+            "nice: 20",
+            "nice: 1.5",
+            "pin: perhaps",
+            "core: 1",
+        ] {
+            let (problems, _) = read(wrong);
+            let key = wrong.split(':').next().unwrap();
+            assert!(
+                problems.contains(&format!(": {key}: ")) && problems.lines().count() == 1,
+                "{wrong}: {problems}"
+            );
+        }
+        assert!(read("cores: many").0.contains("a share of these like \"50%\""));
     }
 
     #[test]

@@ -23,6 +23,10 @@ pub const KIND: Kind = Kind { name: "memory", timed: true, guarded: false, parse
 
 /// Bytes in the unit of `mb`.
 const MIB: u64 = 1 << 20;
+/// Largest amount in `mb`: a TiB.
+const MOST_MB: u64 = 1 << 20;
+/// Longest ramp in seconds: a day.
+const MOST_RAMP: f64 = 86_400.0;
 /// One part in so many is kept for page tables and the kernel's own rounding.
 const OVERHEAD: u64 = 128;
 /// Between two rounds over memory that could not be locked.
@@ -71,8 +75,42 @@ enum End {
     Short(Room),
 }
 
-fn parse(_section: &mut Section<'_>) -> Option<Box<dyn Failure>> {
-    None
+fn parse(section: &mut Section<'_>) -> Option<Box<dyn Failure>> {
+    // Every key is read before anything is given up, so that none is called unknown.
+    let amount = amount(section);
+    let memory = Memory {
+        amount: amount.unwrap_or(Amount::Bytes(0)),
+        ramp: section.seconds_or("ramp_seconds", 0.0..=MOST_RAMP, 0.0),
+        keep_resident: section.boolean_or("keep_resident", false),
+        pattern: match section.choice_or("pattern", &["random", "zero"], "random") {
+            "zero" => Pattern::Zero,
+            _ => Pattern::Random,
+        },
+        headroom: section.integer_or("headroom_mb", 0..=MOST_MB, 16) * MIB,
+        share: section.number_or("max_available_percent", 1.0..=100.0, 50.0),
+        allow_oom: section.boolean_or("allow_oom", false),
+    };
+    amount.map(|_| Box::new(memory) as Box<dyn Failure>)
+}
+
+/// `mb: 300`, or `percent: 50` with `of: limit` or `of: available`.
+fn amount(section: &mut Section<'_>) -> Option<Amount> {
+    if !section.has("percent") {
+        if section.has("of") {
+            section.problem("of", "stands without `percent`", "give both or neither");
+        }
+        section.ignore("of");
+        return Some(Amount::Bytes(section.integer_or("mb", 1..=MOST_MB, 100) * MIB));
+    }
+    if section.has("mb") {
+        section.problem("percent", "stands beside `mb`", "give one of them");
+    }
+    section.ignore("mb");
+    let percent = section.number("percent", 0.01..=100.0);
+    match section.choice_or("of", &["limit", "available"], "limit") {
+        "available" => percent.map(Amount::OfAvailable),
+        _ => percent.map(Amount::OfLimit),
+    }
 }
 
 impl Memory {
@@ -312,6 +350,7 @@ mod tests {
     use super::*;
     use crate::cancel::Cancel;
     use crate::guard::Guard;
+    use crate::settings::{self, Report};
     use std::path::{Path, PathBuf};
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicBool, AtomicU32};
@@ -364,6 +403,59 @@ mod tests {
             share: 50.0,
             allow_oom: false,
         }
+    }
+
+    /// Reads an entry: the problems and what came out.
+    fn read(text: &str) -> (String, Option<Box<dyn Failure>>) {
+        let mut report = Report::default();
+        let node = settings::parse(text, &mut report).unwrap();
+        let mut section = Section::top(&node, &mut report);
+        let failure = parse(&mut section);
+        section.finish();
+        (report.problems("f").join("\n"), failure)
+    }
+
+    #[test]
+    fn every_key_is_read_and_wrong_ones_are_named() {
+        let container = Container::new("536870912\n", 120);
+        let line = |text| {
+            let (problems, failure) = read(text);
+            assert_eq!(problems, "", "{text}");
+            failure.unwrap().describe(&container.host())
+        };
+        assert!(line("{}").starts_with("fills 100 MiB of memory (limit 512 MiB"));
+        assert!(
+            line("{mb: 7, headroom_mb: 0, max_available_percent: 90, pattern: zero}")
+                .starts_with("fills 7 MiB")
+        );
+        assert!(line("percent: 50").starts_with("fills 50 % of 512 MiB: 256 MiB"));
+        let all = line("{percent: 25, of: available, ramp_seconds: 2, keep_resident: yes, allow_oom: true}");
+        assert!(all.starts_with("fills 25 % of what is free: 98 MiB"), "{all}");
+        for wrong in [
+            "mb: 0",
+            "mb: 1048577",
+            "mb: 1.5",
+            "percent: 0",
+            "percent: 101",
+            "percent: 50%",
+            "of: limit",
+            "ramp_seconds: -1",
+            "keep_resident: 3",
+            "pattern: ones",
+            "headroom_mb: -1",
+            "max_available_percent: 0",
+            "allow_oom: maybe",
+            "size: 3",
+        ] {
+            let (problems, _) = read(wrong);
+            let key = wrong.split(':').next().unwrap();
+            assert!(
+                problems.contains(&format!(": {key}: ")) && problems.lines().count() == 1,
+                "{wrong}: {problems}"
+            );
+        }
+        assert_eq!(read("{percent: 0, pattern: zero}").0.lines().count(), 1);
+        assert!(read("{mb: 5, percent: 5}").0.contains("percent: 5 stands beside `mb`; give one of them"));
     }
 
     /// Runs an injection; returns its outcome, whether it became active and what it measured.

@@ -3,6 +3,10 @@
 //!
 //! A failure never touches metrics, life-cycle logs, sleeping or signals: [`Injection`] does, once for all.
 
+pub mod cpu;
+pub mod memory;
+mod network;
+
 use crate::cancel::{Cancel, Waited};
 use crate::error::Result;
 use crate::guard::{Guard, Reverter};
@@ -13,11 +17,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-pub mod cpu;
-pub mod memory;
-
 /// Every failure that a config can name, in the order in which documentation lists them.
-pub const KINDS: &[Kind] = &[cpu::KIND, memory::KIND];
+pub const KINDS: &[Kind] = &[cpu::KIND, memory::KIND, network::KIND];
 
 /// A row of [`KINDS`].
 pub struct Kind {

@@ -8,7 +8,7 @@ use crate::command;
 use crate::error::{Context, Error, Result};
 use crate::settings::Section;
 use crate::sys::{netlink::Netlink, task};
-use crate::tc::{self, Qdisc};
+use crate::tc::{self, Options, Qdisc, message::code};
 use crate::undo::{HANDLE, Undo};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -103,8 +103,10 @@ impl Network {
     }
 
     fn root(&self, netlink: &Netlink, index: i32) -> Result<Option<Qdisc>> {
-        let all = tc::qdiscs(netlink, Some(index)).doing("list the qdiscs of", &self.interface)?;
-        Ok(all.into_iter().find(|qdisc| qdisc.parent == tc::ROOT))
+        let all = tc::qdiscs(netlink, Some(index))
+            .map_err(std::io::Error::from)
+            .doing("list the qdiscs of", &self.interface)?;
+        Ok(all.into_iter().find(|qdisc| qdisc.parent == code::ROOT))
     }
 
     /// Runs `tc` on the words of this fault.
@@ -144,12 +146,9 @@ impl Network {
         let root = self.root(netlink, index)?;
         let asked = (self.delay_ms * 1e6).round() as i64;
         let is_ours = root.as_ref().is_some_and(|root| {
-            let netem = root.netem.as_ref();
-            root.handle == HANDLE
-                && netem.is_some_and(|netem| {
-                    // Older kernels and tools carry the delay in ticks of 64 ns.
-                    (netem.latency - asked).abs() <= 1000 && netem.limit == self.limit()
-                })
+            let Options::Netem(netem) = &root.options else { return false };
+            // Older kernels and tools carry the delay in ticks of 64 ns.
+            root.handle == HANDLE && (netem.latency - asked).abs() <= 1000 && netem.limit == self.limit()
         });
         if is_ours {
             return Ok(());
@@ -242,7 +241,10 @@ mod tests {
     #[test]
     fn the_words_are_tcs_own() {
         let network = Network { interface: "eth0".into(), delay_ms: 0.5, tc: "auto" };
-        assert_eq!(network.words().join(" "), "qdisc add dev eth0 root handle ca05: netem limit 1050 delay 0.5ms");
+        assert_eq!(
+            network.words().join(" "),
+            "qdisc add dev eth0 root handle ca05: netem limit 1050 delay 0.5ms"
+        );
     }
 
     #[test]

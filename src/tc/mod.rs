@@ -3,15 +3,21 @@
 //!
 //! Bytes only: sockets are [`crate::sys::netlink`]'s. Words are read before anything is asked of the kernel.
 
+pub mod action;
+pub mod class;
 pub mod distribution;
+pub mod filter;
+pub mod link;
 pub mod message;
 pub mod netem;
 pub mod print;
 pub mod qdisc;
 pub mod sched;
+pub mod u32;
 pub mod words;
 
 use crate::sys::netlink::{self, Netlink, Refusal};
+pub use filter::{Filter, filters};
 use message::{Message, Tcm, code, find, u32_at, u64_at};
 use print::Printer;
 pub use qdisc::{Options, Qdisc, qdiscs};
@@ -22,8 +28,11 @@ const HELP: &str = "\
 Usage: tc [ -s ] [ -j ] OBJECT COMMAND
        tc qdisc { add | replace | change | del } dev DEV { root | parent ID | ingress | clsact }
                 [ handle ID ] { netem | prio | tbf | pfifo | bfifo } OPTIONS
-       tc qdisc show [ dev DEV ]
-       OPTIONS as in tc-netem(8), tc-prio(8), tc-tbf(8), tc-pfifo(8)
+       tc filter { add | replace | change | del } dev DEV { root | parent ID | ingress | egress }
+                [ protocol { ip | ipv6 | all } ] [ prio N ] [ handle ID ] u32 match ... [ flowid ID ]
+                [ action { drop | pass | mirred egress { redirect | mirror } dev DEV } ]
+       tc { qdisc | class | filter } show [ dev DEV ]
+       OPTIONS as in tc-netem(8), tc-prio(8), tc-tbf(8), tc-pfifo(8), matches as in tc-u32(8)
 ";
 
 /// What stands before the object.
@@ -72,11 +81,17 @@ fn command(mut words: Words<'_>) -> Parsed<String> {
     let Some(object) = words.next() else { return Ok(HELP.to_owned()) };
     let verb = words.next().unwrap_or("show");
     let verb = keyword(verb, &["add", "change", "replace", "delete", "show", "list", "lst", "help"]);
-    match (keyword(object, &["qdisc", "help"]), verb) {
+    let object = keyword(object, &["qdisc", "class", "filter", "help"]);
+    match (object, verb) {
         ("help", _) | (_, "help") => Ok(HELP.to_owned()),
         ("qdisc", "add" | "change" | "replace" | "delete") => send(&qdisc::change(verb, words)?),
+        ("filter", "add" | "change" | "replace" | "delete") => send(&filter::change(verb, words)?),
         ("qdisc", "show" | "list" | "lst") => qdisc::show(words, settings, &open()?),
-        ("qdisc", _) => Err(Stop::line(format!("Command \"{verb}\" is unknown, try \"tc {object} help\"."))),
+        ("class", "show" | "list" | "lst") => class::show(words, settings, &open()?),
+        ("filter", "show" | "list" | "lst") => filter::show(words, settings, &open()?),
+        ("qdisc" | "class" | "filter", _) => {
+            Err(Stop::line(format!("Command \"{verb}\" is unknown, try \"tc {object} help\".")))
+        }
         _ => Err(Stop::line(format!("Object \"{object}\" is unknown, try \"tc help\"."))),
     }
 }
@@ -150,10 +165,38 @@ pub fn delete_root(socket: &Netlink, ifindex: i32, handle: u32) -> io::Result<bo
     undone(socket, &Message::tc(code::RTM_DELQDISC, 0, tcm))
 }
 
+/// Deletes the qdisc for incoming packets, if it is of this kind (`ingress` or `clsact`; both always have handle
+/// `ffff:`, so whose it is must be known otherwise), with all its filters. `false` when there is nothing to undo.
+///
+/// # Errors
+/// As [`delete_root`].
+pub fn delete_ingress(socket: &Netlink, ifindex: i32, kind: &str) -> io::Result<bool> {
+    let tcm = Tcm { ifindex, handle: code::INGRESS & 0xffff_0000, parent: code::INGRESS, info: 0 };
+    let mut message = Message::tc(code::RTM_DELQDISC, 0, tcm);
+    message.string(code::TCA_KIND, kind);
+    undone(socket, &message)
+}
+
+/// Deletes all filters of one preference (1 to 65535) from a parent. `false` when there is nothing to undo.
+///
+/// # Errors
+/// As [`delete_root`].
+pub fn delete_filters(socket: &Netlink, ifindex: i32, parent: u32, preference: u16) -> io::Result<bool> {
+    // Preference 0 means "all" to the kernel.
+    if preference == 0 {
+        return Ok(false);
+    }
+    let tcm = Tcm { ifindex, handle: 0, parent, info: u32::from(preference) << 16 };
+    undone(socket, &Message::tc(code::RTM_DELTFILTER, 0, tcm))
+}
+
 /// Sends a deletion: `false` when there was nothing of this name and handle.
-fn undone(socket: &Netlink, message: &Message) -> io::Result<bool> {
+pub(crate) fn undone(socket: &Netlink, message: &Message) -> io::Result<bool> {
     let Err(refusal) = socket.request(message.bytes()) else { return Ok(true) };
     // EINVAL is the kernel's word for another handle ("Invalid handle") or kind ("Invalid qdisc name").
     let absent = [libc::ENODEV, libc::ENOENT, libc::EINVAL].iter().any(|errno| refusal.is(*errno));
     if absent { Ok(false) } else { Err(refusal.into()) }
 }
+
+#[cfg(test)]
+mod tests;

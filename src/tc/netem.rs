@@ -317,7 +317,10 @@ impl Netem {
             message.end(nest);
         };
         match &self.loss {
-            Loss::State(model) => loss(message, LOSS_STATE, model),
+            // `struct tc_netem_gimodel` has p14 before p23.
+            Loss::State([p13, p31, p32, p23, p14]) => {
+                loss(message, LOSS_STATE, &[*p13, *p31, *p32, *p14, *p23]);
+            }
             Loss::Gemodel(model) => loss(message, LOSS_GEMODEL, model),
             _ => {}
         }
@@ -355,7 +358,7 @@ impl Netem {
             correlation: correlation.map_or(0, |correlation| correlation[1]),
         };
         let loss = match (find(model, LOSS_STATE), find(model, LOSS_GEMODEL)) {
-            (Some(state), _) => Loss::State([0, 4, 8, 12, 16].map(|at| u32_at(state, at))),
+            (Some(state), _) => Loss::State([0, 4, 8, 16, 12].map(|at| u32_at(state, at))),
             (_, Some(gemodel)) => Loss::Gemodel([0, 4, 8, 12].map(|at| u32_at(gemodel, at))),
             _ if random.probability > 0 => Loss::Random(random),
             _ => Loss::None,

@@ -30,14 +30,13 @@ fn an_injection_is_counted_shown_while_active_and_timed() {
 }
 
 #[test]
-fn an_entry_that_is_active_is_not_rolled_again() {
-    let failures = "  cpu: {enabled: true, probability: 1, duration_seconds: 3600, cores: 1}";
-    let agent = Agent::start(&config("  interval_seconds: 0.05", failures) + "\n");
-    agent.wait_log("cpu: injecting");
-    agent.wait_logs("tick", 1);
-    // The other entry's rolls show that ticks go on.
-    let text = agent.log();
-    assert_eq!(text.matches("cpu: injecting").count(), 1, "{text}");
+fn an_entry_that_is_active_is_not_rolled_again_and_the_others_are() {
+    let failures = "\
+  long: {type: cpu, enabled: true, probability: 1, duration_seconds: 3600, cores: 1}
+  short: {type: cpu, enabled: true, probability: 1, duration_seconds: 0.001, cores: 1}";
+    let agent = Agent::start(&config("  interval_seconds: 0.05", failures));
+    agent.wait_logs("short: success", 5);
+    assert_eq!(agent.log().matches("long: injecting").count(), 1, "{}", agent.log());
     assert_eq!(agent.stop().0, 0);
 }
 

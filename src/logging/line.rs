@@ -1,0 +1,151 @@
+//! One log line, as text and as JSON.
+
+use log::Level;
+use std::fmt::{self, Write};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// One record without its message.
+#[derive(Clone, Copy)]
+pub(super) struct Line<'a> {
+    pub time: SystemTime,
+    pub level: Level,
+    /// The module that says it.
+    pub target: &'a str,
+    pub host: &'a str,
+}
+
+impl Line<'_> {
+    /// `2026-11-23T12:00:00.123Z INFO  message`. Control characters are escaped: a process name with a newline
+    /// in it must not write a line of its own, nor colours and worse to a terminal.
+    pub fn text(&self, message: &fmt::Arguments<'_>) -> String {
+        let mut line = format!("{} {:<5} ", timestamp(self.time), self.level_name());
+        _ = Plain(&mut line).write_fmt(*message);
+        line.push('\n');
+        line
+    }
+
+    /// One object with the keys of Py-Chaos-Agent.
+    pub fn json(&self, message: &fmt::Arguments<'_>) -> String {
+        let level = self.level_name();
+        let mut line = format!(r#"{{"timestamp":"{}","level":"{level}","logger":"#, timestamp(self.time));
+        json_string(&mut line, self.target);
+        line.push_str(r#","message":""#);
+        _ = Json(&mut line).write_fmt(*message);
+        line.push_str(r#"","service":"chaos-agent","hostname":"#);
+        json_string(&mut line, self.host);
+        line.push_str("}\n");
+        line
+    }
+
+    fn level_name(&self) -> &'static str {
+        match self.level {
+            Level::Error => "ERROR",
+            Level::Warn => "WARNING",
+            Level::Info => "INFO",
+            Level::Debug | Level::Trace => "DEBUG",
+        }
+    }
+}
+
+/// Escapes what is no printable text.
+struct Plain<'a>(&'a mut String);
+
+impl Write for Plain<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for letter in text.chars() {
+            match letter.is_control() {
+                true => write!(self.0, "{}", letter.escape_default())?,
+                false => self.0.push(letter),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Escapes what may not stand inside a JSON string.
+struct Json<'a>(&'a mut String);
+
+impl Write for Json<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for letter in text.chars() {
+            match letter {
+                '"' | '\\' => self.0.extend(['\\', letter]),
+                '\n' => self.0.push_str("\\n"),
+                '\t' => self.0.push_str("\\t"),
+                // More than RFC 8259 asks for: these YAML refuses, and terminals and log viewers act on.
+                letter
+                    if letter.is_control() || "\u{2028}\u{2029}\u{feff}\u{fffe}\u{ffff}".contains(letter) =>
+                {
+                    write!(self.0, "\\u{:04x}", u32::from(letter))?;
+                }
+                letter => self.0.push(letter),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Appends `text` in double quotes, as JSON (RFC 8259) and YAML both read it.
+pub fn json_string(out: &mut String, text: &str) {
+    out.push('"');
+    _ = Json(out).write_str(text);
+    out.push('"');
+}
+
+/// RFC 3339 in UTC with milliseconds. A clock before 1970 counts as 1970.
+fn timestamp(time: SystemTime) -> String {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
+    // Days to a date in the proleptic Gregorian calendar, in eras of 400 years that start on 1 March, after
+    // Howard Hinnant, "chrono-compatible low-level date algorithms" (civil_from_days).
+    let shifted = days + 719_468;
+    let (era, day) = (shifted / 146_097, shifted % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let (day, month) = (day - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
+    let year = era * 400 + year + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    let millis = since.subsec_millis();
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn line(seconds: u64) -> Line<'static> {
+        let time = UNIX_EPOCH + Duration::from_millis(seconds * 1000 + 7);
+        Line { time, level: Level::Warn, target: "chaos_agent::sys", host: "a\"b" }
+    }
+
+    #[test]
+    fn dates_agree_with_the_calendar() {
+        // From `date -u -d @N`.
+        for (seconds, date) in [
+            (0, "1970-01-01T00:00:00.007Z"),
+            (951_782_400, "2000-02-29T00:00:00.007Z"),
+            (1_709_251_199, "2024-02-29T23:59:59.007Z"),
+            (1_735_689_599, "2024-12-31T23:59:59.007Z"),
+            (4_107_542_400, "2100-03-01T00:00:00.007Z"),
+            (253_402_300_799, "9999-12-31T23:59:59.007Z"),
+        ] {
+            assert_eq!(timestamp(line(seconds).time), date);
+        }
+        assert_eq!(timestamp(UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn a_message_stays_on_its_line() {
+        let said = line(0).text(&format_args!("process {} é", "a\nb\u{1b}[31m\u{9b}"));
+        assert_eq!(said, "1970-01-01T00:00:00.007Z WARNING process a\\nb\\u{1b}[31m\\u{9b} é\n");
+        let said = line(0).json(&format_args!("{} \"x\"\\", "a\nb\u{1b}\0"));
+        assert_eq!(
+            said,
+            r#"{"timestamp":"1970-01-01T00:00:00.007Z","level":"WARNING","logger":"chaos_agent::sys","message":"a\nb\u001b\u0000 \"x\"\\","service":"chaos-agent","hostname":"a\"b"}"#
+                .to_owned()
+                + "\n"
+        );
+    }
+}

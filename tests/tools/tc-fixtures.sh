@@ -1,0 +1,30 @@
+#!/bin/sh
+# Captures what iproute2's own tc sends to the kernel, for the unit tests of the built-in one:
+#   tests/tools/tc-fixtures.sh            rewrites src/tc/fixtures.txt, keeping its words
+# Needs root, iproute2, strace, awk. It works in a network namespace of its own, where lo is 1 and ifb0 is 2; the
+# kernel may refuse what is asked (no sch_netem), the message is sent and captured all the same.
+set -eu
+if [ "${1-}" != inside ]; then
+    cd "$(dirname "$0")/../.."
+    exec unshare --net "$0" inside src/tc/fixtures.txt
+fi
+fixtures=$2
+ip link add ifb0 index 2 type ifb
+trace=$(mktemp)
+fresh=$(mktemp)
+trap 'rm -f "$trace" "$fresh"' EXIT
+printf '# iproute2 %s. Words => the message sent, in hexadecimal, sequence number zeroed.\n' \
+    "$(tc -V | sed 's/.*iproute2-\([^,]*\).*/\1/')" >"$fresh"
+grep -v '^#' "$fixtures" | sed 's/ =>.*//' | while read -r words; do
+    # shellcheck disable=SC2086 # the words are meant to split
+    strace -o "$trace" -e trace=sendmsg -e write=all tc $words 2>/dev/null || true
+    # The last message that is a change (types 0x24 to 0x2d); the others look up names.
+    hex=$(awk '
+        /^sendmsg/ { message = "" }
+        /^ \| / { line = substr($0, 11, 49); gsub(/ /, "", line); message = message line
+                  type = substr(message, 9, 4)
+                  if (type >= "2400" && type <= "2d00") change = message }
+        END { print substr(change, 1, 16) "00000000" substr(change, 25) }' "$trace")
+    printf '%s => %s\n' "$words" "$hex" >>"$fresh"
+done
+cat "$fresh" >"$fixtures"
