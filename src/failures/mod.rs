@@ -6,6 +6,7 @@
 pub mod cpu;
 pub mod memory;
 mod network;
+mod process;
 
 use crate::cancel::{Cancel, Waited};
 use crate::error::Result;
@@ -18,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Every failure that a config can name, in the order in which documentation lists them.
-pub const KINDS: &[Kind] = &[cpu::KIND, memory::KIND, network::KIND];
+pub const KINDS: &[Kind] = &[cpu::KIND, memory::KIND, process::KIND, network::KIND];
 
 /// A row of [`KINDS`].
 pub struct Kind {
@@ -82,11 +83,13 @@ pub struct Host {
     pub proc: PathBuf,
     /// `/sys`.
     pub sys: PathBuf,
+    /// The port of the agent's own exporter, which faults spare; `None` if it serves none.
+    pub metrics_port: Option<u16>,
 }
 
 impl Default for Host {
     fn default() -> Host {
-        Host { proc: "/proc".into(), sys: "/sys".into() }
+        Host { proc: "/proc".into(), sys: "/sys".into(), metrics_port: None }
     }
 }
 

@@ -8,8 +8,10 @@ pub mod event;
 pub mod memory;
 pub mod net;
 pub mod netlink;
+pub mod pidfd;
 pub mod poll;
 pub mod sched;
+pub mod signal;
 pub mod task;
 pub mod usage;
 

@@ -1,0 +1,336 @@
+//! Reading `/proc`: who runs, under which name, since when, started by whom.
+//!
+//! Layouts are those of proc_pid_stat(5), proc_pid_cmdline(5) and proc_pid_status(5). Processes come and go
+//! while they are read: one that vanished is left out, never an error. Names and command lines are bytes,
+//! because nothing keeps a process from putting any byte but NUL into them.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+/// `PF_KTHREAD` in the flags (linux/sched.h): a kernel thread.
+const KERNEL_THREAD: u32 = 0x0020_0000;
+/// Bytes of a command line that are looked at; the rest cannot match.
+const MAX_CMDLINE: usize = 128 * 1024;
+/// Length at which the kernel cuts a name: `TASK_COMM_LEN` less the NUL (linux/sched.h).
+pub const COMM_LEN: usize = 15;
+
+/// What `/proc/PID/stat` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat<'a> {
+    /// The process.
+    pub pid: u32,
+    /// Its name, cut to [`COMM_LEN`] bytes (kernel threads have longer ones).
+    pub comm: &'a [u8],
+    /// One letter: `R`, `S`, `D` (uninterruptible sleep), `Z` (zombie), `T` (stopped), ...
+    pub state: u8,
+    /// The parent; 0 when it is outside of this PID namespace.
+    pub ppid: u32,
+    /// The session; 0 when its leader is outside of this PID namespace.
+    pub session: u32,
+    /// `PF_*` of linux/sched.h.
+    pub flags: u32,
+    /// When it started, in clock ticks since the boot: with the pid, it names one process for good.
+    pub start: u64,
+}
+
+impl<'a> Stat<'a> {
+    /// Reads one line. The name ends at the last `)`, since it may hold any byte itself; `None` for anything
+    /// that is no such line.
+    pub fn parse(line: &'a [u8]) -> Option<Stat<'a>> {
+        let open = line.iter().position(|byte| *byte == b'(')?;
+        let close = line.iter().rposition(|byte| *byte == b')')?;
+        let pid = number(line.get(..open)?.strip_suffix(b" ")?)?;
+        let comm = line.get(open + 1..close)?;
+        let mut fields = line.get(close + 1..)?.strip_prefix(b" ")?.split(|byte| *byte == b' ');
+        let state = *fields.next()?.first()?;
+        let ppid = number(fields.next()?)?;
+        let session = number(fields.nth(1)?)?;
+        let flags = number(fields.nth(2)?)?;
+        let start = number(fields.nth(12)?)?;
+        let narrow = |wide: u64| u32::try_from(wide).ok();
+        Some(Stat {
+            pid: narrow(pid)?,
+            comm,
+            state,
+            ppid: narrow(ppid)?,
+            session: narrow(session)?,
+            flags: narrow(flags)?,
+            start,
+        })
+    }
+
+    /// Whether this is a thread of the kernel, which no signal ends.
+    pub fn is_kernel_thread(&self) -> bool {
+        self.flags & KERNEL_THREAD != 0
+    }
+
+    /// Whether it has ended, and at most its parent has not noticed.
+    pub fn is_dead(&self) -> bool {
+        matches!(self.state, b'Z' | b'X' | b'x')
+    }
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || digits.len() > 20 {
+        return None;
+    }
+    digits.iter().try_fold(0u64, |sum, digit| {
+        let digit = digit.checked_sub(b'0').filter(|digit| *digit < 10)?;
+        sum.checked_mul(10)?.checked_add(u64::from(digit))
+    })
+}
+
+/// A process as a scan sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Process<'a> {
+    /// What `stat` says.
+    pub stat: Stat<'a>,
+    /// The arguments, each ended by a NUL unless the process rewrote them; empty for kernel threads and
+    /// zombies; at most 128 KiB of it.
+    pub cmdline: &'a [u8],
+}
+
+impl<'a> Process<'a> {
+    /// The first argument: the program's path, or a title that the process gave itself.
+    pub fn argv0(&self) -> &'a [u8] {
+        self.cmdline.split(|byte| *byte == 0).next().unwrap_or_default()
+    }
+
+    /// The name that psutil and ps show: where the kernel cut it, the first argument's base name completes it.
+    pub fn name(&self) -> &'a [u8] {
+        let base = base_name(self.argv0());
+        let cut = self.stat.comm.len() == COMM_LEN && base.starts_with(self.stat.comm);
+        if cut { base } else { self.stat.comm }
+    }
+}
+
+/// What follows the last slash.
+pub fn base_name(path: &[u8]) -> &[u8] {
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
+}
+
+/// A mounted proc file system and the buffers to read it with.
+pub struct Reader {
+    path: Vec<u8>,
+    /// How much of `path` is the root.
+    base: usize,
+    stat: Vec<u8>,
+    cmdline: Vec<u8>,
+}
+
+impl Reader {
+    /// Reads the proc file system at `root`, usually `/proc`.
+    pub fn new(root: &Path) -> Reader {
+        Reader {
+            path: root.as_os_str().as_bytes().to_vec(),
+            base: root.as_os_str().len(),
+            stat: vec![0; 1024],
+            cmdline: vec![0; 4096],
+        }
+    }
+
+    /// The numbers of all processes, in ascending order.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn pids(&self) -> io::Result<Vec<u32>> {
+        let mut pids = Vec::new();
+        for entry in fs::read_dir(OsStr::from_bytes(self.path.get(..self.base).unwrap_or_default()))? {
+            let name = entry?.file_name().into_vec();
+            pids.extend(number(&name).and_then(|pid| u32::try_from(pid).ok()));
+        }
+        pids.sort_unstable();
+        Ok(pids)
+    }
+
+    /// Shows every process to `visit`, in ascending order of pid.
+    ///
+    /// # Errors
+    /// The directory cannot be read, or no file descriptor is left. Processes that vanish or may not be read
+    /// are left out.
+    pub fn scan(&mut self, visit: &mut dyn FnMut(&Process<'_>)) -> io::Result<()> {
+        for pid in self.pids()? {
+            if let Some(process) = self.process(pid)? {
+                visit(&process);
+            }
+        }
+        Ok(())
+    }
+
+    /// One process; `None` when it is not there or may not be read.
+    ///
+    /// # Errors
+    /// No file descriptor or memory is left.
+    pub fn process(&mut self, pid: u32) -> io::Result<Option<Process<'_>>> {
+        let Some(line) = fill(locate(&mut self.path, self.base, pid, "stat"), &mut self.stat)? else {
+            return Ok(None);
+        };
+        let Some(stat) = Stat::parse(line) else { return Ok(None) };
+        if stat.is_kernel_thread() || stat.is_dead() {
+            return Ok(Some(Process { stat, cmdline: &[] }));
+        }
+        let cmdline = fill(locate(&mut self.path, self.base, pid, "cmdline"), &mut self.cmdline)?;
+        Ok(cmdline.map(|cmdline| Process { stat, cmdline }))
+    }
+
+    /// `stat` of one process; `None` when it is not there or may not be read.
+    ///
+    /// # Errors
+    /// No file descriptor or memory is left.
+    pub fn stat(&mut self, pid: u32) -> io::Result<Option<Stat<'_>>> {
+        let line = fill(locate(&mut self.path, self.base, pid, "stat"), &mut self.stat)?;
+        Ok(line.and_then(Stat::parse))
+    }
+
+    /// Whether the process that started at `start` under this pid has ended (a zombie has).
+    ///
+    /// # Errors
+    /// No file descriptor or memory is left.
+    pub fn is_gone(&mut self, pid: u32, start: u64) -> io::Result<bool> {
+        Ok(self.stat(pid)?.is_none_or(|stat| stat.start != start || stat.is_dead()))
+    }
+
+    /// The real uid of a process, which decides with CAP_KILL who may signal it.
+    pub fn uid(&mut self, pid: u32) -> Option<u32> {
+        let text = fs::read(locate(&mut self.path, self.base, pid, "status")).ok()?;
+        let line = text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Uid:\t"))?;
+        let uid = number(line.split(|byte| *byte == b'\t').next()?)?;
+        u32::try_from(uid).ok()
+    }
+}
+
+/// The path of a file of `pid`, behind the first `base` bytes of `path`.
+fn locate<'a>(path: &'a mut Vec<u8>, base: usize, pid: u32, name: &str) -> &'a Path {
+    path.truncate(base);
+    let _ = write!(path, "/{pid}/{name}"); // a Vec takes every write
+    Path::new(OsStr::from_bytes(path))
+}
+
+/// What the file holds, read into `buffer`; `None` for a process that vanished or is hidden.
+fn fill<'a>(file: &Path, buffer: &'a mut Vec<u8>) -> io::Result<Option<&'a [u8]>> {
+    match File::open(file).and_then(|mut file| read(&mut file, buffer)) {
+        Ok(length) => Ok(buffer.get(..length)),
+        Err(error) => match error.raw_os_error() {
+            Some(libc::ENOENT | libc::ESRCH | libc::EACCES | libc::EPERM | libc::ENOTDIR) => Ok(None),
+            _ => Err(error),
+        },
+    }
+}
+
+/// Fills `buffer` from the start, growing it while it is too small. The kernel gives these files in one piece
+/// as large as the buffer, so a read that leaves room has come to the end.
+fn read(file: &mut File, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    let mut used = 0;
+    loop {
+        let room = buffer.get_mut(used..).unwrap_or_default();
+        let wanted = room.len();
+        match file.read(room) {
+            Ok(count) if count < wanted => return Ok(used + count),
+            Ok(count) => used += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        if used == buffer.len() {
+            if used >= MAX_CMDLINE {
+                return Ok(used);
+            }
+            buffer.resize(used * 2, 0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_hold_any_byte() {
+        for name in ["redis-server", "a) R 1 1 (b", "line\nbreak", ") ", "", "tmux: server", "((sd-pam))"] {
+            let line = format!("4711 ({name}) S 7 8 9 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2\n");
+            let stat = Stat::parse(line.as_bytes()).unwrap();
+            let wanted = Stat {
+                pid: 4711,
+                comm: name.as_bytes(),
+                state: b'S',
+                ppid: 7,
+                session: 9,
+                flags: 4_194_560,
+                start: 987_654,
+            };
+            assert_eq!(stat, wanted);
+        }
+        let bytes = b"1 (\xff\xfe) Z 0 0 0 0 -1 2097152 0 0 0 0 0 0 0 0 20 0 1 0 18446744073709551615 0";
+        let stat = Stat::parse(bytes).unwrap();
+        assert_eq!((stat.comm, stat.start), (&b"\xff\xfe"[..], u64::MAX));
+        assert!(stat.is_dead() && stat.is_kernel_thread());
+    }
+
+    #[test]
+    fn what_is_no_stat_line_is_refused() {
+        let whole = "12 (x) S 7 8 9 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654";
+        assert!(Stat::parse(whole.as_bytes()).is_some());
+        for end in 0..whole.len() - 6 {
+            assert_eq!(Stat::parse(&whole.as_bytes()[..end]), None, "{}", &whole[..end]);
+        }
+        for wrong in ["", ")(", "(x) S 1", "x (x) S 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1", "-1 (x) S 1"] {
+            assert_eq!(Stat::parse(wrong.as_bytes()), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_scan_sees_this_very_process_and_its_pids_ascend() {
+        let mut reader = Reader::new(Path::new("/proc"));
+        let (mut last, mut own) = (0, None);
+        let visit = &mut |process: &Process<'_>| {
+            assert!(process.stat.pid > last, "{} after {last}", process.stat.pid);
+            last = process.stat.pid;
+            if last == std::process::id() {
+                own = Some((process.stat.ppid, process.argv0().to_vec()));
+            }
+        };
+        reader.scan(visit).unwrap();
+        let (ppid, argv0) = own.expect("this process was not seen");
+        assert_eq!(ppid, std::os::unix::process::parent_id());
+        assert_eq!(Some(OsStr::from_bytes(&argv0)), std::env::args_os().next().as_deref());
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let uid: u32 = status.split("Uid:\t").nth(1).unwrap().split('\t').next().unwrap().parse().unwrap();
+        assert_eq!(reader.uid(std::process::id()), Some(uid));
+        assert!(!reader.is_gone(std::process::id(), reader_start()).unwrap());
+        assert!(reader.is_gone(std::process::id(), reader_start() + 1).unwrap(), "another start time");
+    }
+
+    fn reader_start() -> u64 {
+        Reader::new(Path::new("/proc")).stat(std::process::id()).unwrap().unwrap().start
+    }
+
+    #[test]
+    fn a_long_command_line_is_read_whole_and_a_huge_one_is_cut() {
+        let folder = std::env::temp_dir().join(format!("proc-{}", std::process::id()));
+        fs::create_dir_all(folder.join("7")).unwrap();
+        fs::create_dir_all(folder.join("8")).unwrap(); // vanished: no files
+        fs::write(folder.join("9"), "a file").unwrap();
+        fs::write(folder.join("7/stat"), "7 (x) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 5 0").unwrap();
+        let mut reader = Reader::new(&folder);
+        for (length, seen) in [(0, 0), (4095, 4095), (4096, 4096), (10_000, 10_000), (500_000, MAX_CMDLINE)] {
+            fs::write(folder.join("7/cmdline"), vec![b'a'; length]).unwrap();
+            let mut lengths = Vec::new();
+            reader.scan(&mut |process| lengths.push(process.cmdline.len())).unwrap();
+            assert_eq!(lengths, [seen]);
+        }
+        fs::remove_dir_all(folder).unwrap();
+        assert!(reader.pids().is_err(), "a missing root is an error, not an empty list");
+    }
+
+    #[test]
+    fn a_name_that_the_kernel_cut_is_completed() {
+        let line = b"7 (kube-controller) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 5 0";
+        let stat = Stat::parse(line).unwrap();
+        let named = |cmdline| Process { stat, cmdline }.name().to_vec();
+        assert_eq!(named(b"/usr/bin/kube-controller-manager\0-v\0"), b"kube-controller-manager");
+        assert_eq!(named(b"other\0"), b"kube-controller");
+        assert_eq!(named(b""), b"kube-controller");
+    }
+}
