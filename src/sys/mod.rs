@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod event;
+pub mod file;
 pub mod memory;
 pub mod net;
 pub mod netlink;
