@@ -178,7 +178,9 @@ impl State<'_> {
         self.nodes += 1;
         self.text += text;
         match self.nodes > MAX_NODES || self.text > MAX_TEXT {
-            true => Err(self.stop("the file is too large: over 20,000 values or 1 MiB of text, aliases expanded")),
+            true => {
+                Err(self.stop("the file is too large: over 20,000 values or 1 MiB of text, aliases expanded"))
+            }
             false => Ok(()),
         }
     }
