@@ -3,4 +3,5 @@
 
 mod agent;
 mod http;
+mod local;
 mod support;
