@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod agent;
+mod config;
 mod http;
 mod local;
+mod logging;
 mod support;
