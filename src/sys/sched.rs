@@ -97,7 +97,8 @@ mod tests {
         while thread_cpu() == before {
             std::hint::spin_loop();
         }
-        assert!(process_cpu(std::process::id()).unwrap() >= thread_cpu());
+        let mine = thread_cpu();
+        assert!(process_cpu(std::process::id()).unwrap() >= mine);
         assert!(process_cpu(u32::MAX >> 1).is_err());
         // SAFETY: takes two integers; no pointer is involved.
         assert_ne!(unsafe { libc::getpriority(libc::PRIO_PROCESS as _, 0) }, 19);
