@@ -4,3 +4,4 @@
 
 mod machine;
 mod support;
+mod tc_judge;
