@@ -132,14 +132,17 @@ fn pairs(name: &str, count: usize) -> Namespace {
 
 /// With the first of a pair named like the second, and without what every action has of its own: number, times.
 fn comparable(json: &str) -> String {
-    let mut text = json.replace("\"dev\":\"a", "\"dev\":\"b");
-    for key in ["\"index\":", "\"installed\":", "\"last_used\":"] {
+    let text = json.replace("\"dev\":\"a", "\"dev\":\"b");
+    without_numbers(&text, &["\"index\":", "\"installed\":", "\"last_used\":"])
+}
+
+/// Without the digits that follow these keys.
+fn without_numbers(text: &str, keys: &[&str]) -> String {
+    keys.iter().fold(text.to_owned(), |text, key| {
         let mut parts = text.split(key);
         let first = parts.next().unwrap_or("").to_owned();
-        let digits = |letter: char| letter.is_ascii_digit();
-        text = parts.fold(first, |all, part| all + key + part.trim_start_matches(digits));
-    }
-    text
+        parts.fold(first, |all, part| all + key + part.trim_start_matches(|it: char| it.is_ascii_digit()))
+    })
 }
 
 /// Fails with every line that two outputs do not share.
@@ -214,7 +217,7 @@ fn filters_are_set_and_shown_as_by_iproute2() {
 
 #[test]
 fn changes_in_place_and_ingress_as_by_iproute2() {
-    let space = pairs("judge-change", 2);
+    let space = pairs("judge-change", 1);
     let steps = [
         "qdisc replace dev DEV root handle 1: netem delay 10ms",
         "qdisc change dev DEV root handle 1: netem delay 20ms 1ms loss 5%",
@@ -252,14 +255,15 @@ fn changes_in_place_and_ingress_as_by_iproute2() {
         }
         all += "echo '#'\n";
     }
-    let output = comparable(&script(&space, &all));
+    // The kernel numbers hash tables on, also for a request that it began twice to load a module.
+    let output = without_numbers(&comparable(&script(&space, &all)), &["\"fh\":\"", "\"key_ht\":\""]);
     let blocks: Vec<&str> = output.split("#\n").collect();
     assert_eq!(blocks.len(), 3 * steps.len() + 1);
     for (step, blocks) in steps.iter().zip(blocks.chunks(3)) {
         assert_eq!(blocks[0], blocks[1], "set by us, set by them after {step}");
         assert!(blocks[1].starts_with(blocks[2]), "{step}:\n{}{}", blocks[1], blocks[2]);
     }
-    assert!(blocks[0].contains("\"delay\":0.01") && blocks[54].contains("\"gact\""), "{output}");
+    assert!(output.contains("\"delay\":0.01") && output.contains("\"gact\""), "{output}");
 }
 
 #[test]
