@@ -7,3 +7,4 @@ mod grouped;
 mod machine;
 mod memory;
 mod support;
+mod tc_judge;
