@@ -20,6 +20,7 @@
 
 pub mod agent;
 pub mod cancel;
+pub mod cgroup;
 pub mod cli;
 pub mod command;
 pub mod commands;
