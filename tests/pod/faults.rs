@@ -3,7 +3,7 @@
 use crate::pod::Pod;
 
 /// One injection at the first tick and none after it.
-const ONCE: &str = "agent: {interval_seconds: 100000}\nfailures:\n";
+const ONCE: &str = "agent: {interval_seconds: 86400}\nfailures:\n";
 
 #[test]
 fn the_manifest_runs_as_it_is_shipped() {
