@@ -150,7 +150,8 @@ fn what_is_no_readable_file_is_met_with_a_clear_error_and_exit_64() {
     for (path, words) in [
         (there("nothing"), "No such file or directory"),
         (there("folder"), "it is a directory"),
-        (there("loop"), "symbolic links"),
+        // "Too many levels of symbolic links" or "Symbolic link loop": each C library has its words.
+        (there("loop"), "ymbolic link"),
         (there("nothing/deeper"), "No such file or directory"),
         (PathBuf::from("/dev/null"), "the file is empty"),
         (PathBuf::from("/dev/zero"), "larger than 64 KiB"),
