@@ -6,5 +6,7 @@ mod cpu;
 mod grouped;
 mod machine;
 mod memory;
+mod network;
 mod support;
 mod tc_judge;
+mod wire;
