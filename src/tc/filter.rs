@@ -186,11 +186,11 @@ impl Filter {
             out.string("protocol", &name, "protocol ");
         }
         if asked.preference != self.preference {
-            out.number("pref", self.preference, format_args!("pref {} ", self.preference));
+            out.number("pref", &self.preference, format_args!("pref {} ", self.preference));
         }
         out.string("kind", &self.kind, "");
         if let Some(chain) = self.chain {
-            out.number("chain", chain, format_args!("chain {chain} "));
+            out.number("chain", &chain, format_args!("chain {chain} "));
         }
         if let Some(options) = &self.options {
             out.open("options", '{');

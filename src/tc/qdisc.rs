@@ -83,7 +83,7 @@ impl Options {
             Options::Fifo(limit) => {
                 let limit = limit.unwrap_or(0);
                 let text = if kind == "bfifo" { print::size(limit) } else { format!("{limit}p") };
-                out.number("limit", limit, format_args!("limit {text}"));
+                out.number("limit", &limit, format_args!("limit {text}"));
             }
             Options::None if kind == "ingress" => out.text(format_args!("---------------- ")),
             Options::None => {}
@@ -184,7 +184,7 @@ impl Qdisc {
             parent => out.string("parent", &print::classid(parent), "parent "),
         }
         if self.references != 1 {
-            out.number("refcnt", self.references, format_args!("refcnt {} ", self.references));
+            out.number("refcnt", &self.references, format_args!("refcnt {} ", self.references));
         }
         out.open("options", '{');
         self.options.print(&self.kind, out);
