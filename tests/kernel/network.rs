@@ -247,13 +247,29 @@ fn interfaces_are_found_by_glob_and_by_the_default_route_and_host_names_by_the_h
     }
 }
 
+/// Keeps the kernel from loading modules until dropped.
+struct NoModules(String);
+
+impl NoModules {
+    fn new() -> NoModules {
+        let loader = std::fs::read_to_string("/proc/sys/kernel/modprobe").unwrap();
+        std::fs::write("/proc/sys/kernel/modprobe", "/bin/false").unwrap();
+        NoModules(loader)
+    }
+}
+
+impl Drop for NoModules {
+    fn drop(&mut self) {
+        let _ = std::fs::write("/proc/sys/kernel/modprobe", &self.0);
+    }
+}
+
 #[test]
 fn a_kernel_that_cannot_filter_gets_the_plain_fault_or_a_clear_refusal_but_never_a_wider_one() {
     let link = Link::new("poor");
-    let loader = std::fs::read_to_string("/proc/sys/kernel/modprobe").unwrap();
     run("modprobe sch_netem");
     let _ = std::process::Command::new("rmmod").arg("sch_prio").status();
-    std::fs::write("/proc/sys/kernel/modprobe", "/bin/false").unwrap();
+    let _without = NoModules::new();
     let before = state(&link.near);
     let plain = Agent::start(&link.near, "delay_ms: 20, duration_seconds: 600");
     plain.wait_active(&link.near);
@@ -262,9 +278,7 @@ fn a_kernel_that_cannot_filter_gets_the_plain_fault_or_a_clear_refusal_but_never
     wait_for(LIMIT, "the guard", || (state(&link.near) == before).then_some(()));
     let aimed = Agent::start(&link.near, "delay_ms: 20, duration_seconds: 600, targets: [{port: 5001}]");
     let said = aimed.wait_log("failed");
-    let after = state(&link.near);
-    std::fs::write("/proc/sys/kernel/modprobe", loader).unwrap();
     assert!(shown.contains("netem") && !shown.contains("prio"), "{shown}");
     assert!(said.contains("sch_prio") && said.contains("modprobe"), "{said}");
-    assert_eq!(after, before);
+    assert_eq!(state(&link.near), before);
 }

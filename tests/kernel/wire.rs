@@ -94,7 +94,7 @@ impl Agent {
     pub fn wait_active(&self, space: &Namespace) {
         let end = Instant::now() + LIMIT;
         while metric(space, "chaos_injection_active{failure_type=\"network\"}") != Some(1.0) {
-            assert!(Instant::now() < end && !self.log().contains("failed"), "not active:\n{}", self.log());
+            assert!(Instant::now() < end && !self.log().contains(" ERROR "), "not active:\n{}", self.log());
             std::thread::park_timeout(Duration::from_millis(5));
         }
     }
