@@ -86,6 +86,7 @@ fn file_cache_is_no_reason_to_refuse_or_to_give_back() {
     File::create(file).unwrap().set_len(70 * MIB).unwrap();
     run("modprobe loop");
     run(&format!("losetup {device} {file}"));
+    let open = File::open(device).unwrap(); // or the last to close it would take the cache along
     assert!(
         group
             .command("dd")
@@ -98,6 +99,7 @@ fn file_cache_is_no_reason_to_refuse_or_to_give_back() {
     let agent = Agent::contained(&group, "type: memory, mb: 80, duration_seconds: 2");
     agent.wait_log("fault: success");
     assert_eq!((kills(&group), agent.metric("chaos_memory_shortened_total")), (0, 0.0));
+    drop(open);
     run(&format!("losetup -d {device}"));
     fs::remove_file(file).unwrap();
 }
