@@ -86,8 +86,7 @@ fn file_cache_is_no_reason_to_refuse_or_to_give_back() {
     File::create(file).unwrap().set_len(70 * MIB).unwrap();
     run("modprobe loop");
     run(&format!("losetup {device} {file}"));
-    // The kernel drops the cache of a block device when the last one closes it.
-    let open = File::open(device).unwrap();
+    let open = File::open(device).unwrap(); // or the last to close it would take the cache along
     assert!(
         group
             .command("dd")
