@@ -1,6 +1,6 @@
 //! Figures of the exporter, measured on the real binary from outside, each beside its goal.
 //!
-//! `cargo bench --bench http -- BINARY [CONFIG PORT]`, or `CHAOS_AGENT_BIN`, `CHAOS_BENCH_CONFIG` and
+//! `cargo bench --bench http -- BINARY [CONFIG PORT]`, or `CHAOS_AGENT`, `CHAOS_BENCH_CONFIG` and
 //! `CHAOS_BENCH_PORT`. Without a configuration it writes one that injects nothing. Without a binary it measures
 //! the library alone, in a process of its own, and says so.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     if words.first().is_some_and(|word| word == "serve") {
         return serve(words[1].parse().unwrap());
     }
-    let names = ["CHAOS_AGENT_BIN", "CHAOS_BENCH_CONFIG", "CHAOS_BENCH_PORT"];
+    let names = ["CHAOS_AGENT", "CHAOS_BENCH_CONFIG", "CHAOS_BENCH_PORT"];
     for name in &names[words.len().min(3)..] {
         words.extend(env::var(name));
     }

@@ -47,7 +47,7 @@ const COMMANDS: &[Command] = &[
 pub fn run(args: impl Iterator<Item = OsString>) -> Result<u8> {
     let mut words = Vec::new();
     for word in args {
-        words.push(word.into_string().map_err(|word| usage(format!("{word:?} is not valid UTF-8")))?);
+        words.push(word.into_string().map_err(|word| Error::usage(format!("{word:?} is not valid UTF-8")))?);
     }
     let name =
         words.first().map_or("", |name| Path::new(name).file_name().map_or("", |n| n.to_str().unwrap_or("")));
@@ -55,25 +55,20 @@ pub fn run(args: impl Iterator<Item = OsString>) -> Result<u8> {
     if name == "tc" {
         return commands::tc::run(&words[1..]);
     }
-    let Some(word) = words.get(1) else { return Err(usage("a command is missing".to_owned())) };
+    let Some(word) = words.get(1) else { return Err(Error::usage("a command is missing")) };
     let word = match word.as_str() {
         "-h" | "--help" => "help",
         "-V" | "--version" => "version",
         other => other,
     };
     let Some(command) = COMMANDS.iter().find(|command| command.name == word) else {
-        return Err(usage(format!("{word:?} is not a command")));
+        return Err(Error::usage(format!("{word:?} is not a command")));
     };
     let rest = words.get(2..).unwrap_or_default();
     if word != "tc" && rest.iter().any(|word| word == "-h" || word == "--help") {
         return help(&[]);
     }
     (command.run)(rest)
-}
-
-/// A usage error, with where to look.
-pub(crate) fn usage(why: String) -> Error {
-    Error::Usage(format!("{why}; see chaos-agent help"))
 }
 
 fn help(_args: &[String]) -> Result<u8> {

@@ -6,10 +6,10 @@
 //!
 //! ```text
 //! 9 main
-//! 8 cli commands
-//! 7 agent http
-//! 6 dice
-//! 5 config
+//! 8 cli
+//! 7 commands
+//! 6 agent http
+//! 5 config dice
 //! 4 failures
 //! 3 guard
 //! 2 undo

@@ -68,13 +68,13 @@ impl<'a> Place<'a> {
                 "root" => place.parent = code::ROOT,
                 "ingress" => place.parent = INGRESS,
                 "egress" => place.parent = EGRESS,
-                "parent" => place.parent = words.value("parent", words::classid)?,
+                "parent" => place.parent = words.place("parent", words::classid)?,
                 "handle" => place.handle = Some(words.need()?),
                 "preference" | "priority" => {
                     place.preference =
-                        words.value("priority", |word| words::unsigned(word)?.try_into().ok())?;
+                        words.place("priority", |word| words::unsigned(word)?.try_into().ok())?;
                 }
-                "protocol" => place.protocol = Some(words.value("protocol", protocol)?),
+                "protocol" => place.protocol = Some(words.place("protocol", protocol)?),
                 _ => {
                     place.kind = Some(word);
                     break;

@@ -86,6 +86,11 @@ impl<'a> Words<'a> {
         let word = self.need()?;
         parse(word).ok_or_else(|| Stop::wrong(key, word))
     }
+
+    /// [`Words::value`] where it stands before the kind: tc cannot read the line then.
+    pub fn place<T>(&mut self, key: &str, parse: impl Fn(&str) -> Option<T>) -> Parsed<T> {
+        self.value(key, parse).map_err(|stop| Stop { code: 255, ..stop })
+    }
 }
 
 /// The first of `table` that `word` abbreviates, as tc allows; `word` itself where none is.
