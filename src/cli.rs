@@ -2,8 +2,8 @@
 
 use crate::commands;
 use crate::error::{Error, Result};
+use crate::output;
 use std::ffi::OsString;
-use std::io::Write;
 use std::path::Path;
 
 /// A row of [`COMMANDS`].
@@ -28,6 +28,12 @@ const COMMANDS: &[Command] = &[
         options: "[FILE]",
         about: "check a config: every problem (exit 64), or the effective config with all defaults (exit 0)",
         run: commands::validate::run,
+    },
+    Command {
+        name: "revert",
+        options: "[--dry-run]",
+        about: "remove the network faults that an agent left behind here, or only list them",
+        run: commands::revert::run,
     },
     Command {
         name: "tc",
@@ -79,22 +85,11 @@ fn help(_args: &[String]) -> Result<u8> {
     }
     text += "\nWithout --config: $CHAOS_CONFIG, ./config.yaml, /app/config.yaml, /etc/chaos-agent/config.yaml.\n\
              Exit codes: 0 done, 1 failed, 64 wrong command line or config.\n";
-    print(&text);
+    output::print(&text);
     Ok(0)
 }
 
 fn version(_args: &[String]) -> Result<u8> {
-    print(concat!("chaos-agent ", env!("CARGO_PKG_VERSION"), "\n"));
+    output::print(concat!("chaos-agent ", env!("CARGO_PKG_VERSION"), "\n"));
     Ok(0)
-}
-
-/// Writes to standard output; a reader that has gone away or a full disk is no reason to end.
-pub fn print(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-}
-
-/// Writes a line to standard error, likewise.
-pub fn complain(text: &str) {
-    let _ = std::io::stderr().lock().write_all(format!("{text}\n").as_bytes());
 }

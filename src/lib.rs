@@ -14,7 +14,7 @@
 //! 3 guard
 //! 2 undo
 //! 1 tc proc cgroup settings command
-//! 0 sys error cancel metrics logging
+//! 0 sys error cancel metrics logging output
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout))]
 
@@ -32,6 +32,7 @@ pub mod guard;
 pub mod http;
 pub mod logging;
 pub mod metrics;
+pub mod output;
 pub mod proc;
 pub mod settings;
 pub mod sys;

@@ -148,7 +148,10 @@ fn a_rate_is_kept() {
 fn targets_are_hit_and_only_they_whatever_their_type_of_service() {
     let link = Link::new("aim");
     link.far.run("ip address add 10.77.0.3/24 dev eth0");
-    let _echoes: Vec<_> = [5001, 5002, 8005].map(|port| Echo::new(&link.far, &format!("[::]:{port}"))).into();
+    // Each on its own address: an answer from another one would not be taken for an answer.
+    let addresses = ["10.77.0.2", "10.77.0.3", "[fd77::2]"].into_iter();
+    let places = addresses.flat_map(|address| [5001, 5002, 8005].map(|port| format!("{address}:{port}")));
+    let _echoes: Vec<_> = places.map(|place| Echo::new(&link.far, &place)).collect();
     let base = added(&link, 0.0, 5001);
     let fault = "delay_ms: 300, duration_seconds: 600, targets: [\
         {cidr: 10.77.0.2, port: 5001, protocol: udp}, {ports: \"8000-8100\"}], exempt: [{cidr: 10.77.0.3}]";

@@ -49,7 +49,7 @@ impl Agent {
         let name = format!("/tmp/wire-{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let (config, log) = (PathBuf::from(format!("{name}.yaml")), PathBuf::from(format!("{name}.log")));
         let text = format!(
-            "agent: {{interval_seconds: {interval}, metrics: {{port: {PORT}}}}}\n\
+            "agent: {{interval_seconds: {interval}, metrics: {{address: \"::\", port: {PORT}}}}}\n\
              failures:\n  fault: {{type: network, enabled: true, probability: 1, {fault}}}\n"
         );
         fs::write(&config, text).unwrap();
