@@ -110,7 +110,8 @@ fn the_default_config_shows_every_key_and_the_defaults() {
     let lines = |text: &str| text.lines().map(|line| line.replacen("# ", "", 1)).collect::<Vec<_>>();
     let documented = lines(&text);
     for line in loaded.effective.lines() {
-        let (key, _) = line.split_once(':').unwrap();
+        // An item of a list has no key.
+        let Some((key, _)) = line.split_once(':') else { continue };
         let known = documented.iter().any(|found| found.split(':').next() == Some(key));
         assert!(known || key == "    type", "{key:?} is not in config/config.yaml");
     }
