@@ -4,11 +4,13 @@
 //! while they are read: one that vanished is left out, never an error. Names and command lines are bytes,
 //! because nothing keeps a process from putting any byte but NUL into them.
 
-use std::ffi::OsStr;
+use crate::sys::file::open_at;
+use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 
 /// `PF_KTHREAD` in the flags (linux/sched.h): a kernel thread.
 const KERNEL_THREAD: u32 = 0x0020_0000;
@@ -114,22 +116,23 @@ pub fn base_name(path: &[u8]) -> &[u8] {
 
 /// A mounted proc file system and the buffers to read it with.
 pub struct Reader {
-    path: Vec<u8>,
-    /// How much of `path` is the root.
-    base: usize,
+    root: PathBuf,
+    /// The same, opened: names relative to it are a fifth cheaper to open than whole paths.
+    folder: File,
+    name: Vec<u8>,
     stat: Vec<u8>,
     cmdline: Vec<u8>,
 }
 
 impl Reader {
     /// Reads the proc file system at `root`, usually `/proc`.
-    pub fn new(root: &Path) -> Reader {
-        Reader {
-            path: root.as_os_str().as_bytes().to_vec(),
-            base: root.as_os_str().len(),
-            stat: vec![0; 1024],
-            cmdline: vec![0; 4096],
-        }
+    ///
+    /// # Errors
+    /// The folder cannot be opened.
+    pub fn new(root: &Path) -> io::Result<Reader> {
+        let folder = File::open(root)?;
+        let root = root.to_owned();
+        Ok(Reader { root, folder, name: Vec::new(), stat: vec![0; 1024], cmdline: vec![0; 4096] })
     }
 
     /// The numbers of all processes, in ascending order.
@@ -138,7 +141,7 @@ impl Reader {
     /// The directory cannot be read.
     pub fn pids(&self) -> io::Result<Vec<u32>> {
         let mut pids = Vec::new();
-        for entry in fs::read_dir(OsStr::from_bytes(self.path.get(..self.base).unwrap_or_default()))? {
+        for entry in fs::read_dir(&self.root)? {
             let name = entry?.file_name().into_vec();
             pids.extend(number(&name).and_then(|pid| u32::try_from(pid).ok()));
         }
@@ -165,14 +168,14 @@ impl Reader {
     /// # Errors
     /// No file descriptor or memory is left.
     pub fn process(&mut self, pid: u32) -> io::Result<Option<Process<'_>>> {
-        let Some(line) = fill(locate(&mut self.path, self.base, pid, "stat"), &mut self.stat)? else {
+        let Some(line) = fill(&self.folder, locate(&mut self.name, pid, c"stat"), &mut self.stat)? else {
             return Ok(None);
         };
         let Some(stat) = Stat::parse(line) else { return Ok(None) };
         if stat.is_kernel_thread() || stat.is_dead() {
             return Ok(Some(Process { stat, cmdline: &[] }));
         }
-        let cmdline = fill(locate(&mut self.path, self.base, pid, "cmdline"), &mut self.cmdline)?;
+        let cmdline = fill(&self.folder, locate(&mut self.name, pid, c"cmdline"), &mut self.cmdline)?;
         Ok(cmdline.map(|cmdline| Process { stat, cmdline }))
     }
 
@@ -181,7 +184,7 @@ impl Reader {
     /// # Errors
     /// No file descriptor or memory is left.
     pub fn stat(&mut self, pid: u32) -> io::Result<Option<Stat<'_>>> {
-        let line = fill(locate(&mut self.path, self.base, pid, "stat"), &mut self.stat)?;
+        let line = fill(&self.folder, locate(&mut self.name, pid, c"stat"), &mut self.stat)?;
         Ok(line.and_then(Stat::parse))
     }
 
@@ -194,24 +197,33 @@ impl Reader {
     }
 
     /// The real uid of a process, which decides with CAP_KILL who may signal it.
-    pub fn uid(&mut self, pid: u32) -> Option<u32> {
-        let text = fs::read(locate(&mut self.path, self.base, pid, "status")).ok()?;
+    pub fn uid(&self, pid: u32) -> Option<u32> {
+        let text = self.read(pid, c"status")?;
         let line = text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Uid:\t"))?;
         let uid = number(line.split(|byte| *byte == b'\t').next()?)?;
         u32::try_from(uid).ok()
     }
+
+    /// A whole file of a process; `None` when it is not there or may not be read.
+    pub fn read(&self, pid: u32, file: &CStr) -> Option<Vec<u8>> {
+        let mut buffer = vec![0; 2048];
+        let length = fill(&self.folder, locate(&mut Vec::new(), pid, file), &mut buffer).ok()??.len();
+        buffer.truncate(length);
+        Some(buffer)
+    }
 }
 
-/// The path of a file of `pid`, behind the first `base` bytes of `path`.
-fn locate<'a>(path: &'a mut Vec<u8>, base: usize, pid: u32, name: &str) -> &'a Path {
-    path.truncate(base);
-    let _ = write!(path, "/{pid}/{name}"); // a Vec takes every write
-    Path::new(OsStr::from_bytes(path))
+/// `PID/FILE`, written into `name`.
+fn locate<'a>(name: &'a mut Vec<u8>, pid: u32, file: &CStr) -> &'a CStr {
+    name.clear();
+    let _ = write!(name, "{pid}/"); // a Vec takes every write
+    name.extend_from_slice(file.to_bytes_with_nul());
+    CStr::from_bytes_with_nul(name).unwrap_or_default()
 }
 
 /// What the file holds, read into `buffer`; `None` for a process that vanished or is hidden.
-fn fill<'a>(file: &Path, buffer: &'a mut Vec<u8>) -> io::Result<Option<&'a [u8]>> {
-    match File::open(file).and_then(|mut file| read(&mut file, buffer)) {
+fn fill<'a>(folder: &File, name: &CStr, buffer: &'a mut Vec<u8>) -> io::Result<Option<&'a [u8]>> {
+    match open_at(folder.as_fd(), name).and_then(|file| read(&mut File::from(file), buffer)) {
         Ok(length) => Ok(buffer.get(..length)),
         Err(error) => match error.raw_os_error() {
             Some(libc::ENOENT | libc::ESRCH | libc::EACCES | libc::EPERM | libc::ENOTDIR) => Ok(None),
@@ -245,6 +257,8 @@ fn read(file: &mut File, buffer: &mut Vec<u8>) -> io::Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
 
     #[test]
     fn a_name_may_hold_any_byte() {
@@ -282,7 +296,7 @@ mod tests {
 
     #[test]
     fn the_scan_sees_this_very_process_and_its_pids_ascend() {
-        let mut reader = Reader::new(Path::new("/proc"));
+        let mut reader = Reader::new(Path::new("/proc")).unwrap();
         let (mut last, mut own) = (0, None);
         let visit = &mut |process: &Process<'_>| {
             assert!(process.stat.pid > last, "{} after {last}", process.stat.pid);
@@ -303,7 +317,7 @@ mod tests {
     }
 
     fn reader_start() -> u64 {
-        Reader::new(Path::new("/proc")).stat(std::process::id()).unwrap().unwrap().start
+        Reader::new(Path::new("/proc")).unwrap().stat(std::process::id()).unwrap().unwrap().start
     }
 
     #[test]
@@ -313,7 +327,7 @@ mod tests {
         fs::create_dir_all(folder.join("8")).unwrap(); // vanished: no files
         fs::write(folder.join("9"), "a file").unwrap();
         fs::write(folder.join("7/stat"), "7 (x) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 5 0").unwrap();
-        let mut reader = Reader::new(&folder);
+        let mut reader = Reader::new(&folder).unwrap();
         for (length, seen) in [(0, 0), (4095, 4095), (4096, 4096), (10_000, 10_000), (500_000, MAX_CMDLINE)] {
             fs::write(folder.join("7/cmdline"), vec![b'a'; length]).unwrap();
             let mut lengths = Vec::new();

@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod event;
+pub mod file;
 pub mod memory;
 pub mod net;
 pub mod netlink;
@@ -13,6 +14,8 @@ pub mod poll;
 pub mod sched;
 pub mod signal;
 pub mod task;
+#[cfg(all(panic = "abort", target_env = "musl"))]
+pub mod unwind;
 pub mod usage;
 
 use std::io;

@@ -3,7 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod cpu;
+mod ending;
 mod grouped;
 mod machine;
 mod memory;
+mod network;
 mod support;
+mod tc_judge;
+mod wire;

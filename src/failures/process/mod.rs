@@ -42,7 +42,7 @@ fn parse(section: &mut Section<'_>) -> Option<Box<dyn Failure>> {
 
 impl ProcessKill {
     fn find(&self, host: &Host) -> Result<(Reader, Vec<Candidate>)> {
-        let mut reader = Reader::new(&host.proc);
+        let mut reader = open(host)?;
         let found = victim::find(&mut reader, self.own, &|process| self.matches(process));
         let found = found.doing("list the processes in", host.proc.display())?;
         Ok((reader, found))
@@ -82,6 +82,10 @@ impl ProcessKill {
     }
 }
 
+fn open(host: &Host) -> Result<Reader> {
+    Reader::new(&host.proc).doing("list the processes in", host.proc.display())
+}
+
 /// Without case in ASCII letters. NULs between arguments count as blanks.
 fn contains(text: &[u8], needle: &[u8]) -> bool {
     let same = |(byte, wanted): (&u8, &u8)| match byte {
@@ -110,7 +114,7 @@ fn undying(reader: &mut Reader, victim: &Victim) -> Error {
 impl Failure for ProcessKill {
     /// Whatever could be wrong is known only with a victim at hand.
     fn check(&self, host: &Host) -> Result<()> {
-        Reader::new(&host.proc).pids().doing("list the processes in", host.proc.display()).map(drop)
+        open(host).map(drop)
     }
 
     fn describe(&self, host: &Host) -> String {

@@ -87,11 +87,15 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 fn state(pid: u32) -> u8 {
-    Reader::new(Path::new("/proc")).stat(pid).unwrap().map_or(b'-', |stat| stat.state)
+    Reader::new(Path::new("/proc")).unwrap().stat(pid).unwrap().map_or(b'-', |stat| stat.state)
 }
 
 fn name_of(pid: u32) -> Vec<u8> {
-    Reader::new(Path::new("/proc")).stat(pid).unwrap().map_or_else(Vec::new, |stat| stat.comm.to_vec())
+    Reader::new(Path::new("/proc"))
+        .unwrap()
+        .stat(pid)
+        .unwrap()
+        .map_or_else(Vec::new, |stat| stat.comm.to_vec())
 }
 
 /// Runs `failure` once; says how it ended and whether it was ever active.
@@ -259,7 +263,7 @@ fn the_agent_its_ancestors_and_its_descendants_are_spared() {
     std::io::BufRead::read_line(&mut reader, &mut line).unwrap();
     let child: u32 = line.trim().parse().unwrap();
     until("the child's start", || name_of(child).starts_with(lab.word.as_bytes()));
-    let mut proc = Reader::new(Path::new("/proc"));
+    let mut proc = Reader::new(Path::new("/proc")).unwrap();
     let mut seen = |own: u32| -> Vec<u32> {
         let everybody = find(&mut proc, own, &|_| true).unwrap();
         everybody.iter().map(|candidate| candidate.pid).collect()
@@ -279,7 +283,7 @@ fn the_agent_its_ancestors_and_its_descendants_are_spared() {
 
 #[test]
 fn kernel_threads_and_process_one_never_match() {
-    let mut reader = Reader::new(Path::new("/proc"));
+    let mut reader = Reader::new(Path::new("/proc")).unwrap();
     let mut kernel = Vec::new();
     let visit = &mut |process: &Process<'_>| {
         if process.stat.is_kernel_thread() || process.stat.pid == 1 {
@@ -296,7 +300,7 @@ fn kernel_threads_and_process_one_never_match() {
 fn a_pid_that_somebody_else_has_by_now_is_left_alone() {
     let lab = Lab::new();
     let ward = lab.start(b"");
-    let mut reader = Reader::new(Path::new("/proc"));
+    let mut reader = Reader::new(Path::new("/proc")).unwrap();
     let all = |_: &Process<'_>| true;
     let found = find(&mut reader, NOBODY, &|process| lab.failure().matches(process)).unwrap();
     let [now] = found.as_slice() else { panic!("{found:?}") };
@@ -314,7 +318,7 @@ fn a_pid_that_somebody_else_has_by_now_is_left_alone() {
 fn without_pidfds_the_same_is_done_by_number() {
     let lab = Lab::new();
     let mut ward = lab.start(b"");
-    let mut reader = Reader::new(Path::new("/proc"));
+    let mut reader = Reader::new(Path::new("/proc")).unwrap();
     let found = find(&mut reader, NOBODY, &|process| lab.failure().matches(process)).unwrap();
     let victim = Victim::hold(&mut reader, &found[0], &|_| true).unwrap().unwrap().without_pidfd();
     let cancel = Cancel::new().unwrap();
@@ -336,7 +340,7 @@ fn without_pidfds_the_same_is_done_by_number() {
 fn a_refusal_names_what_is_missing() {
     let lab = Lab::new();
     let ward = lab.start(b"");
-    let mut reader = Reader::new(Path::new("/proc"));
+    let mut reader = Reader::new(Path::new("/proc")).unwrap();
     let uid = reader.uid(ward.pid()).unwrap();
     let found = find(&mut reader, NOBODY, &|process| lab.failure().matches(process)).unwrap();
     let victim = Victim::hold(&mut reader, &found[0], &|_| true).unwrap().unwrap();
