@@ -57,6 +57,13 @@ provide() {
     [ ${#packages[@]} = 0 ] || install_packages "${packages[@]}"
 }
 
+# /bin/busybox, the static one: the other of Debian's two has the same name and does not run alone.
+provide_busybox() {
+    provide /bin/busybox=busybox-static readelf=binutils || return 1
+    static_busybox || { install_packages busybox-static && static_busybox; }
+}
+static_busybox() { [[ $(readelf -lW /bin/busybox) != *INTERP* ]]; }
+
 # unpack PACKAGE FOLDER: a Debian package's files in a folder of ours; nothing is installed, no service starts,
 # no rights are needed. Kept for the next time.
 unpack() {

@@ -21,14 +21,11 @@ readonly MODULES="drivers/net/dummy.ko drivers/net/ifb.ko drivers/net/veth.ko dr
 
 parts() {
     [ "$(uname -m)" = x86_64 ] || lacking "an x86_64 machine (this is $(uname -m))"
-    provide qemu-system-x86_64=qemu-system-x86 /bin/busybox=busybox-static cpio=cpio tc=iproute2 ip=iproute2 \
-        ping=iputils-ping redis-check-rdb=redis-tools strip=binutils || lacking "packages for the kernel tier"
-    static_busybox || { install_packages busybox-static && static_busybox; } ||
-        lacking "busybox-static (the busybox here is not static)"
+    provide qemu-system-x86_64=qemu-system-x86 cpio=cpio tc=iproute2 ping=iputils-ping \
+        redis-check-rdb=redis-tools strip=binutils || lacking "packages for the kernel tier"
+    provide_busybox || lacking "busybox-static"
     kernel || lacking "Debian's kernel: apt-get download of what linux-image-amd64 depends on"
 }
-
-static_busybox() { ! readelf -lW /bin/busybox | grep -q INTERP; }
 
 # The kernel package, unpacked once under target/kernel; a later run needs no network.
 kernel() {
@@ -109,8 +106,9 @@ file_system() {
 boot() { # ttyS0 is the kernel's console, ttyS1 what the tests print
     local accel=tcg
     [ "${KERNEL_KVM:-}" != 1 ] || accel=kvm
-    timeout -k 5 "$SECONDS_LIMIT" qemu-system-x86_64 -accel $accel -cpu max -smp 2 -m 1024 \
-        -kernel "$VMLINUZ" -initrd "$HOME_DIR/initramfs" -nodefaults -display none -no-reboot \
+    # The virtual machine ends with this script, however that ends.
+    exec setpriv --pdeathsig TERM timeout -k 5 "$SECONDS_LIMIT" \
+        qemu-system-x86_64 -accel $accel -cpu max -smp 2 -m 1024 -kernel "$VMLINUZ" -initrd "$HOME_DIR/initramfs" -nodefaults -display none -no-reboot \
         -append "console=ttyS0 quiet loglevel=4 panic=-1 oops=panic tsc=unstable" \
         -serial "file:$HOME_DIR/console.log" -serial stdio </dev/null
 }

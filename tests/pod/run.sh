@@ -10,9 +10,8 @@ cd "$(dirname "$(readlink -f "$0")")/../.."
 . tests/parts.sh
 
 [ "$(id -u)" = 0 ] || lacking "root (the tests enter the pod's namespaces)"
-provide podman=podman runc=runc conmon=conmon /usr/bin/catatonit=catatonit /bin/busybox=busybox-static ||
-    lacking "packages for the pod tier"
-! readelf -lW /bin/busybox | grep -q INTERP || install_packages busybox-static || lacking "busybox-static"
+provide podman=podman runc=runc conmon=conmon catatonit=catatonit || lacking "packages for the pod tier"
+provide_busybox || lacking "busybox-static"
 mapfile -t offline < <([ -z "$OFFLINE" ] || echo --offline)
 export CHAOS_TARGET=$TARGET_DIR
 cargo test --locked "${offline[@]}" --test pod -- --test-threads=1 "$@"
