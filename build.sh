@@ -24,7 +24,9 @@ cd "$(dirname "$(readlink -f "$0")")"
 . tests/parts.sh
 
 readonly TIERS="unit program pod kernel ecosystem"
-readonly IMAGE=localhost/chaos-agent:dev
+# A local name: no registry can answer for it. The manifests in deploy/ use the same.
+VERSION=$(sed -n '0,/^version = /s/^version = "\(.*\)"/\1/p' Cargo.toml)
+readonly VERSION IMAGE=localhost/chaos-agent:$VERSION
 
 arch=amd64
 arguments=()
@@ -165,7 +167,7 @@ image() {
     rm -rf "$staged" && mkdir -p "$staged/dist"
     cp "$(product)" "$staged/dist/" && cp Dockerfile.scratch "$staged/"
     local what=(-f "$staged/Dockerfile.scratch" --platform "linux/${arch/armv7/arm/v7}" --build-arg "ARCH=$arch"
-        --build-arg "VERSION=$(sed -n '0,/^version = /s/^version = "\(.*\)"/\1/p' Cargo.toml)"
+        --build-arg "VERSION=$VERSION"
         --build-arg "REVISION=$(git rev-parse HEAD 2>/dev/null || echo unknown)" -t "$IMAGE")
     tool=$(image_builder) || { provide buildah=buildah && tool=buildah; } ||
         die "cannot build an image: apt-get install buildah, or podman, or docker"

@@ -11,7 +11,8 @@ use crate::failures::{Host, Injection, Outcome};
 use crate::guard::Guard;
 use crate::metrics::{Metrics, Status};
 use crate::sys::event::EventFd;
-use crate::{command, sys::poll};
+use crate::sys::poll;
+use crate::{command, undo};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,7 +54,10 @@ impl Agent {
             metrics.register(entry.kind.name);
         }
         let ended = EventFd::new().doing("open", "an eventfd")?;
-        Ok(Agent { config, seed, metrics, guard: Guard::new(), host: Host::default(), ended })
+        let exporter = &config.agent.metrics;
+        let metrics_port = exporter.enabled.then_some(exporter.port);
+        let host = Host { metrics_port, ..Host::default() };
+        Ok(Agent { config, seed, metrics, guard: Guard::new(), host, ended })
     }
 
     /// The config that it runs on.
@@ -85,13 +89,23 @@ impl Agent {
         agent.stop(running)
     }
 
-    /// What must be ready before the first fault: the guard, where any configured fault needs it.
+    /// What must be ready before the first fault: nothing of an earlier agent is left, and the guard runs
+    /// where any configured fault needs it.
     fn prepare(&self) {
-        let mut live = self.config.entries.iter().filter(|entry| entry.enabled);
-        if !self.config.agent.dry_run && live.any(|entry| entry.kind.guarded) {
-            if let Err(error) = self.guard.ensure() {
-                log::error!("{error}; faults that need it will fail");
+        if self.config.agent.dry_run {
+            return;
+        }
+        for done in undo::sweep() {
+            match done {
+                Ok(undo) => log::warn!("removed what an earlier agent had left: {undo}"),
+                Err(error) => log::error!("an earlier agent left something that stays: {error}"),
             }
+        }
+        let mut live = self.config.entries.iter().filter(|entry| entry.enabled);
+        if live.any(|entry| entry.kind.guarded)
+            && let Err(error) = self.guard.ensure()
+        {
+            log::error!("{error}; faults that need it will fail");
         }
     }
 
@@ -111,7 +125,11 @@ impl Agent {
             }
             log::debug!("tick {tick}: {}: yes ({:.3} < {})", entry.name, roll.value, entry.probability);
             if self.config.agent.max_concurrent.is_some_and(|most| running.len() >= most) {
-                log::info!("{}: skipped: {} injections are active (agent.max_concurrent)", entry.name, running.len());
+                log::info!(
+                    "{}: skipped: {} injections are active (agent.max_concurrent)",
+                    entry.name,
+                    running.len()
+                );
                 self.metrics.count(entry.kind.name, Status::Skipped);
                 continue;
             }
@@ -144,7 +162,8 @@ impl Agent {
         let Some(failure) = entry.failure.as_deref() else { return };
         let kind = entry.kind.name;
         let plan = failure.describe(&self.host);
-        let time = if entry.kind.timed { format!(" for {} s", entry.duration.as_secs_f64()) } else { String::new() };
+        let time =
+            if entry.kind.timed { format!(" for {} s", entry.duration.as_secs_f64()) } else { String::new() };
         if self.config.agent.dry_run {
             log::info!("{}: dry run: {plan}{time}", entry.name);
             if let Err(error) = failure.check(&self.host) {

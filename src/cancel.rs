@@ -5,7 +5,7 @@
 
 use crate::sys::{event::EventFd, poll};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -59,6 +59,20 @@ impl Cancel {
 
     /// Waits until `deadline` (`None`: for ever), like [`Cancel::wait_fd`].
     pub fn wait_until(&self, deadline: Option<Instant>, fd: Option<BorrowedFd<'_>>) -> Waited {
+        self.wait_for(deadline, fd, libc::POLLIN)
+    }
+
+    /// The same for a file that the kernel marks when it changes (`POLLPRI`), as those of a control group.
+    pub fn wait_changed(&self, deadline: Option<Instant>, file: Option<BorrowedFd<'_>>) -> Waited {
+        self.wait_for(deadline, file, libc::POLLPRI)
+    }
+
+    fn wait_for(
+        &self,
+        deadline: Option<Instant>,
+        fd: Option<BorrowedFd<'_>>,
+        events: libc::c_short,
+    ) -> Waited {
         loop {
             if self.is_cancelled() {
                 return Waited::Cancelled;
@@ -67,11 +81,13 @@ impl Cancel {
             if left == Some(Duration::ZERO) {
                 return Waited::Elapsed;
             }
-            let ready = poll::readable(&[Some(self.event.as_fd()), fd], left);
+            let other = poll::row(fd.map_or(-1, |fd| fd.as_raw_fd()), events);
+            let mut rows = [poll::row(self.event.as_fd().as_raw_fd(), libc::POLLIN), other];
+            let ready = poll::poll(&mut rows, left);
             if self.is_cancelled() {
                 return Waited::Cancelled;
             }
-            if ready.is_ok_and(|ready| ready[1]) {
+            if ready.is_ok() && rows[1].revents != 0 {
                 return Waited::Ready;
             }
         }

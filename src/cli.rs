@@ -49,7 +49,8 @@ pub fn run(args: impl Iterator<Item = OsString>) -> Result<u8> {
     for word in args {
         words.push(word.into_string().map_err(|word| usage(format!("{word:?} is not valid UTF-8")))?);
     }
-    let name = words.first().map_or("", |name| Path::new(name).file_name().map_or("", |n| n.to_str().unwrap_or("")));
+    let name =
+        words.first().map_or("", |name| Path::new(name).file_name().map_or("", |n| n.to_str().unwrap_or("")));
     // A link or copy of the binary named `tc` is the built-in tc.
     if name == "tc" {
         return commands::tc::run(&words[1..]);
@@ -76,7 +77,8 @@ pub(crate) fn usage(why: String) -> Error {
 }
 
 fn help(_args: &[String]) -> Result<u8> {
-    let mut text = String::from("chaos-agent: injects faults into the pod that it shares, and takes them back\n\n");
+    let mut text =
+        String::from("chaos-agent: injects faults into the pod that it shares, and takes them back\n\n");
     for command in COMMANDS.iter().filter(|command| !command.about.is_empty()) {
         text += &format!("  chaos-agent {} {}\n      {}\n", command.name, command.options, command.about);
     }

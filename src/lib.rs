@@ -18,8 +18,13 @@
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout))]
 
+pub mod agent;
 pub mod cancel;
+pub mod cgroup;
+pub mod cli;
 pub mod command;
+pub mod commands;
+pub mod config;
 pub mod dice;
 pub mod error;
 pub mod failures;

@@ -1,3 +1,14 @@
-//! The program: argv to exit code.
+//! The program: argv to command to exit code. An error is printed once, here.
 
-fn main() {}
+use chaos_agent::cli;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match cli::run(std::env::args_os()) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            cli::complain(&format!("chaos-agent: {error}"));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

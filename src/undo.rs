@@ -6,16 +6,24 @@
 
 use crate::error::{Context, Error, Result};
 use crate::sys::netlink::Netlink;
-use crate::tc::{self, message::code};
+use crate::tc::{self, filter, link, message::code};
 use std::fmt::{self, Display};
 use std::io;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The handle of every root qdisc that the agent sets: `ca05:` (chaos), the only handle that it ever deletes.
 pub const HANDLE: u32 = 0xca05_0000;
+/// The preferences of every filter that the agent sets. An ingress qdisc has the same handle whoever made it, so
+/// these are the mark by which its owner is known.
+pub const INGRESS_PREFERENCES: RangeInclusive<u16> = 0xca05..=0xca0a;
+/// The names of ifb devices that the agent creates begin with this; the index of their interface follows.
+pub const IFB: &str = "ca05ifb";
+/// The kind of the qdisc for incoming packets that the agent sets.
+const INGRESS: &str = "ingress";
 
-/// What an earlier agent left behind on any interface, as undo records: root qdiscs with our handle.
+/// What earlier agents left behind in this network namespace, as undo records, newest first.
 ///
 /// # Errors
 /// The kernel does not tell its qdiscs.
@@ -23,8 +31,46 @@ pub fn leftovers(tools: &Tools) -> Result<Vec<Undo>> {
     let netlink = tools.netlink()?;
     let Some(netlink) = netlink.as_ref() else { return Ok(Vec::new()) };
     let all = tc::qdiscs(netlink, None).map_err(io::Error::from).doing("list", "qdiscs")?;
-    let ours = all.into_iter().filter(|qdisc| qdisc.parent == code::ROOT && qdisc.handle == HANDLE);
-    Ok(ours.map(|qdisc| Undo::RemoveRoot { ifindex: qdisc.ifindex, handle: HANDLE }).collect())
+    let mut found = Vec::new();
+    for qdisc in all {
+        let ifindex = qdisc.ifindex;
+        if qdisc.parent == code::INGRESS && qdisc.kind == INGRESS && is_ours(netlink, ifindex)? == Some(true)
+        {
+            found.push(Undo::RemoveIngress { ifindex });
+        }
+        if qdisc.parent == code::ROOT && qdisc.handle == HANDLE {
+            found.push(Undo::RemoveRoot { ifindex, handle: HANDLE });
+        }
+    }
+    let links = link::links(netlink).map_err(io::Error::from).doing("list", "interfaces")?;
+    for link in links {
+        let of = link.name.strip_prefix(IFB).filter(|_| link.kind == "ifb").and_then(|of| of.parse().ok());
+        found.extend(of.map(|of| Undo::RemoveIfb { of }));
+    }
+    Ok(found)
+}
+
+/// Takes back what earlier agents left behind: what was removed, and what could not be.
+pub fn sweep() -> Vec<Result<Undo>> {
+    let tools = Tools::default();
+    match leftovers(&tools) {
+        Ok(found) => found.into_iter().map(|undo| undo.perform(&tools).map(|_| undo)).collect(),
+        Err(error) => vec![Err(error)],
+    }
+}
+
+/// Whether the ingress qdisc of an interface carries our filters and no others; `None` if it carries none.
+fn is_ours(netlink: &Netlink, ifindex: i32) -> Result<Option<bool>> {
+    let filters = match filter::filters(netlink, ifindex, code::INGRESS & 0xffff_0000) {
+        Ok(filters) => filters,
+        // No such qdisc, or no such interface.
+        Err(refusal) if [libc::EINVAL, libc::ENOENT, libc::ENODEV].iter().any(|errno| refusal.is(*errno)) => {
+            Vec::new()
+        }
+        Err(refusal) => return Err(io::Error::from(refusal)).doing("list", "filters"),
+    };
+    let ours = filters.iter().all(|filter| INGRESS_PREFERENCES.contains(&filter.preference));
+    Ok((!filters.is_empty()).then_some(ours))
 }
 
 /// One change to take back. The `Display` form is one line, read again by `FromStr`: the guard's language.
@@ -36,6 +82,16 @@ pub enum Undo {
         ifindex: i32,
         /// Major and minor number, as in `struct tcmsg` (linux/rtnetlink.h).
         handle: u32,
+    },
+    /// Delete the ingress qdisc, with its filters, unless it carries filters of somebody else.
+    RemoveIngress {
+        /// The interface's index.
+        ifindex: i32,
+    },
+    /// Delete the ifb device that takes the incoming packets of an interface.
+    RemoveIfb {
+        /// The index of that interface, which is part of the device's name.
+        of: i32,
     },
 }
 
@@ -69,14 +125,18 @@ impl Undo {
     /// # Errors
     /// The kernel refuses; performing it again later may work.
     pub fn perform(&self, tools: &Tools) -> Result<bool> {
-        match *self {
-            Undo::RemoveRoot { ifindex, handle } => {
-                let netlink = tools.netlink()?;
-                let Some(netlink) = netlink.as_ref() else { return Ok(false) };
-                tc::delete_root(netlink, ifindex, handle)
-                    .doing("delete", format_args!("qdisc {:x}: of interface {ifindex}", handle >> 16))
-            }
-        }
+        let netlink = tools.netlink()?;
+        let Some(netlink) = netlink.as_ref() else { return Ok(false) };
+        let done = match *self {
+            Undo::RemoveRoot { ifindex, handle } => tc::delete_root(netlink, ifindex, handle),
+            Undo::RemoveIngress { ifindex } => match is_ours(netlink, ifindex)? {
+                Some(false) => Ok(false),
+                // Without filters it may be ours, set a moment ago: it was announced when there was none.
+                _ => tc::delete_ingress(netlink, ifindex, INGRESS),
+            },
+            Undo::RemoveIfb { of } => link::delete_link(netlink, &format!("{IFB}{of}")),
+        };
+        done.doing("undo", self)
     }
 }
 
@@ -84,6 +144,8 @@ impl Display for Undo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Undo::RemoveRoot { ifindex, handle } => write!(f, "remove-root {ifindex} {handle:08x}"),
+            Undo::RemoveIngress { ifindex } => write!(f, "remove-ingress {ifindex}"),
+            Undo::RemoveIfb { of } => write!(f, "remove-ifb {of}"),
         }
     }
 }
@@ -100,6 +162,8 @@ impl FromStr for Undo {
                 .ok()
                 .zip(u32::from_str_radix(word(), 16).ok())
                 .map(|(ifindex, handle)| Undo::RemoveRoot { ifindex, handle }),
+            "remove-ingress" => word().parse().ok().map(|ifindex| Undo::RemoveIngress { ifindex }),
+            "remove-ifb" => word().parse().ok().map(|of| Undo::RemoveIfb { of }),
             _ => None,
         };
         parsed.ok_or_else(|| Error::refused(format!("cannot read undo record {text:?}")))
@@ -112,7 +176,12 @@ mod tests {
 
     #[test]
     fn a_record_reads_back_as_itself() {
-        for undo in [Undo::RemoveRoot { ifindex: 7, handle: HANDLE }] {
+        let all = [
+            Undo::RemoveRoot { ifindex: 7, handle: HANDLE },
+            Undo::RemoveIngress { ifindex: 8 },
+            Undo::RemoveIfb { of: 9 },
+        ];
+        for undo in all {
             assert_eq!(undo.to_string().parse::<Undo>().unwrap(), undo);
         }
         for wrong in ["", "remove-root", "remove-root x ca050000", "format-disk 1"] {

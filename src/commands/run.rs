@@ -39,7 +39,7 @@ pub fn run(args: &[String]) -> Result<u8> {
     let agent = Agent::new(config, seed, Arc::clone(&metrics))?;
     let exporter = agent.config().agent.metrics.clone();
     let served = match exporter.enabled {
-        true => Some(http::spawn(exporter.address, exporter.port, http::routes(metrics))?),
+        true => Some(http::spawn(exporter.address, exporter.port, routes(metrics))?),
         false => None,
     };
     let source = path.map_or_else(|| "built in".to_owned(), |path| path.display().to_string());
@@ -55,6 +55,10 @@ pub fn run(args: &[String]) -> Result<u8> {
     }
     log::logger().flush();
     Ok(u8::from(!reverted))
+}
+
+fn routes(metrics: Arc<Metrics>) -> Arc<http::Handler> {
+    http::Routes::new(env!("CARGO_PKG_VERSION"), metrics).into_handler()
 }
 
 fn parse(args: &[String]) -> Result<Options> {

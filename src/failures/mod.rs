@@ -3,12 +3,15 @@
 //!
 //! A failure never touches metrics, life-cycle logs, sleeping or signals: [`Injection`] does, once for all.
 
+pub mod cpu;
+pub mod memory;
 mod network;
 mod process;
 
 use crate::cancel::{Cancel, Waited};
 use crate::error::Result;
 use crate::guard::{Guard, Reverter};
+use crate::metrics::Family;
 use crate::settings::Section;
 use crate::undo::Undo;
 use std::path::PathBuf;
@@ -16,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Every failure that a config can name, in the order in which documentation lists them.
-pub const KINDS: &[Kind] = &[process::KIND, network::KIND];
+pub const KINDS: &[Kind] = &[cpu::KIND, memory::KIND, process::KIND, network::KIND];
 
 /// A row of [`KINDS`].
 pub struct Kind {
@@ -53,7 +56,16 @@ pub trait Failure: Send + Sync {
     /// # Errors
     /// A sentence for the reader of the log; everything applied is reverted by then.
     fn inject(&self, injection: &Injection<'_>) -> Result<Outcome>;
+
+    /// The series that this kind adds to through [`Injection::measure`], beyond those that all kinds share;
+    /// they are shown at zero before the first injection.
+    fn series(&self) -> &'static [Series] {
+        &[]
+    }
 }
+
+/// A family of metrics and the values of its labels.
+pub type Series = (&'static Family, &'static [&'static str]);
 
 /// How an injection ended that did not fail.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,11 +83,13 @@ pub struct Host {
     pub proc: PathBuf,
     /// `/sys`.
     pub sys: PathBuf,
+    /// The port of the agent's own exporter, which faults spare; `None` if it serves none.
+    pub metrics_port: Option<u16>,
 }
 
 impl Default for Host {
     fn default() -> Host {
-        Host { proc: "/proc".into(), sys: "/sys".into() }
+        Host { proc: "/proc".into(), sys: "/sys".into(), metrics_port: None }
     }
 }
 
@@ -93,6 +107,8 @@ pub struct Injection<'a> {
     pub host: &'a Host,
     /// Tells the rest of the agent that the fault is in force; called at most once.
     pub on_active: &'a (dyn Fn() + Sync),
+    /// Adds to a counter, or observes in a histogram, what the failure measured about itself.
+    pub measure: &'a (dyn Fn(Series, f64) + Sync),
     /// The guard process; every lasting change is announced to it first.
     pub guard: &'a Guard,
     /// Whether `on_active` was called.

@@ -2,7 +2,7 @@
 
 use super::request::{MAX_HEAD, Parsed, parse};
 use super::{Handler, Reply, reply};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant};
@@ -26,12 +26,13 @@ const TURN: usize = 8;
 #[derive(Debug)]
 pub(super) struct Scratch {
     read: Box<[u8]>,
-    out: Vec<u8>,
+    /// The head of a response.
+    head: Vec<u8>,
 }
 
 impl Scratch {
     pub(super) fn new() -> Scratch {
-        Scratch { read: vec![0; MAX_HEAD].into_boxed_slice(), out: Vec::new() }
+        Scratch { read: vec![0; MAX_HEAD].into_boxed_slice(), head: Vec::new() }
     }
 }
 
@@ -121,7 +122,7 @@ impl Conn {
         if !self.input.is_empty() && !matches!(parse(&self.input), Parsed::Incomplete) {
             // Sent ahead, and left over by an earlier turn.
             let input = std::mem::take(&mut self.input);
-            return self.answer_all(&input, &mut scratch.out, handler, now);
+            return self.answer_all(&input, &mut scratch.head, handler, now);
         }
         let length = match self.stream.read(&mut scratch.read) {
             Ok(0) => return Next::Close,
@@ -134,35 +135,36 @@ impl Conn {
             self.since = now;
         }
         if self.input.is_empty() {
-            return self.answer_all(bytes, &mut scratch.out, handler, now);
+            return self.answer_all(bytes, &mut scratch.head, handler, now);
         }
         let mut input = std::mem::take(&mut self.input);
         input.extend_from_slice(bytes);
-        self.answer_all(&input, &mut scratch.out, handler, now)
+        self.answer_all(&input, &mut scratch.head, handler, now)
     }
 
     /// Answers the requests in `input`, up to a turn's worth, and keeps what is left.
-    fn answer_all(&mut self, input: &[u8], out: &mut Vec<u8>, handler: &Handler, now: Instant) -> Next {
+    fn answer_all(&mut self, input: &[u8], head: &mut Vec<u8>, handler: &Handler, now: Instant) -> Next {
         let mut rest = input;
         for _ in 0..TURN {
-            let (used, keep_alive) = match parse(rest) {
+            let (body, used, keep_alive) = match parse(rest) {
                 Parsed::Incomplete => {
                     self.rested = false;
                     self.input = rest.to_vec();
                     return Next::Wait;
                 }
-                Parsed::Refused(status, next) => {
-                    reply::print(Reply::status(status), next.is_some(), false, out);
-                    (next.unwrap_or(0), next.is_some())
-                }
+                Parsed::Refused(status, next) => (
+                    reply::print(Reply::status(status), next.is_some(), false, head),
+                    next.unwrap_or(0),
+                    next.is_some(),
+                ),
                 Parsed::Complete { request, next, keep_alive } => {
-                    reply::print(handler(&request), keep_alive, request.method == Method::Head, out);
-                    (next, keep_alive)
+                    let head_only = request.method == Method::Head;
+                    (reply::print(handler(&request), keep_alive, head_only, head), next, keep_alive)
                 }
             };
             rest = &rest[used..];
             self.close = !keep_alive;
-            match self.write(out, rest, now) {
+            match self.write(head, &body, rest, now) {
                 Next::Again if !rest.is_empty() => {}
                 Next::Again => return Next::Wait,
                 other => return other,
@@ -173,24 +175,24 @@ impl Conn {
     }
 
     /// Sends a response; `Again` when it is out and the connection goes on with `rest`.
-    fn write(&mut self, out: &[u8], rest: &[u8], now: Instant) -> Next {
+    fn write(&mut self, head: &[u8], body: &[u8], rest: &[u8], now: Instant) -> Next {
         self.since = now;
-        let sent = match send(&mut self.stream, out) {
+        let sent = match when_taken(self.stream.write_vectored(&[IoSlice::new(head), IoSlice::new(body)])) {
             Ok(sent) => sent,
             Err(next) => return next,
         };
-        if sent < out.len() {
-            self.state = State::Writing;
-            self.rested = false;
-            self.output = out[sent..].to_vec();
-            self.input = if self.close { Vec::new() } else { rest.to_vec() };
-            return Next::Wait;
+        if sent == head.len() + body.len() {
+            return self.sent(!rest.is_empty());
         }
-        self.sent(!rest.is_empty())
+        self.state = State::Writing;
+        self.rested = false;
+        self.output = [head, body].concat().split_off(sent);
+        self.input = if self.close { Vec::new() } else { rest.to_vec() };
+        Next::Wait
     }
 
     fn write_rest(&mut self, scratch: &mut Scratch, handler: &Handler, now: Instant) -> Next {
-        match send(&mut self.stream, &self.output) {
+        match when_taken(self.stream.write(&self.output)) {
             Ok(sent) => drop(self.output.drain(..sent)),
             Err(next) => return next,
         }
@@ -204,7 +206,7 @@ impl Conn {
             Next::Again if self.input.is_empty() => Next::Wait,
             Next::Again => {
                 let input = std::mem::take(&mut self.input);
-                self.answer_all(&input, &mut scratch.out, handler, now)
+                self.answer_all(&input, &mut scratch.head, handler, now)
             }
             other => other,
         }
@@ -236,19 +238,14 @@ impl Conn {
     }
 }
 
-/// How many bytes the socket took; all that it can without waiting.
-fn send(stream: &mut TcpStream, bytes: &[u8]) -> Result<usize, Next> {
-    let mut sent = 0;
-    while sent < bytes.len() {
-        match stream.write(&bytes[sent..]) {
-            Ok(0) => return Err(Next::Close),
-            Ok(taken) => sent += taken,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-            Err(_) => return Err(Next::Close),
-        }
+/// How many bytes the socket took, which may be none now; the rest waits until it takes more.
+fn when_taken(written: io::Result<usize>) -> Result<usize, Next> {
+    match written {
+        Ok(0) => Err(Next::Close),
+        Ok(sent) => Ok(sent),
+        Err(error) if when_blocked(error.kind()) == Next::Wait => Ok(0),
+        Err(_) => Err(Next::Close),
     }
-    Ok(sent)
 }
 
 fn when_blocked(error: ErrorKind) -> Next {

@@ -1,6 +1,6 @@
 //! Answers: what a route returns, and its bytes.
 
-use std::io::Cursor;
+use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tiny_http::{HTTPVersion, Header, Response, StatusCode};
 
@@ -36,13 +36,11 @@ impl Reply {
     }
 }
 
-/// Replaces `out` by the bytes of the response. Without `keep_alive` it says that the connection ends;
-/// with `head_only` it has every header but no body.
-pub(super) fn print(reply: Reply, keep_alive: bool, head_only: bool, out: &mut Vec<u8>) {
+/// Replaces `head` by the head of the response, and returns the body that belongs behind it. Without
+/// `keep_alive` it says that the connection ends; with `head_only` the body is empty, whatever its length.
+pub(super) fn print(reply: Reply, keep_alive: bool, head_only: bool, head: &mut Vec<u8>) -> Vec<u8> {
     let reply = if reply.body.len() > MAX_BODY { Reply::status(500) } else { reply };
-    let length = reply.body.len();
-    out.clear();
-    out.reserve(256 + length);
+    head.clear();
     let headers = Vec::from_iter(
         [
             Some(("Server", "chaos-agent")),
@@ -55,15 +53,15 @@ pub(super) fn print(reply: Reply, keep_alive: bool, head_only: bool, out: &mut V
         .flatten()
         .filter_map(|(name, value)| Header::from_bytes(name, value).ok()),
     );
-    let response =
-        Response::new(StatusCode(reply.status), headers, Cursor::new(reply.body), Some(length), None)
-            .with_chunked_threshold(usize::MAX);
-    // Writing to a Vec cannot fail.
-    let _ = response.raw_print(&mut *out, HTTPVersion(1, 1), &[], head_only, None);
-    if !keep_alive && let Some(end) = out.iter().position(|byte| *byte == b'\n') {
+    // Printed without its body, which needs no copy then. Writing to a Vec cannot fail.
+    let _ = Response::new(StatusCode(reply.status), headers, io::empty(), Some(reply.body.len()), None)
+        .with_chunked_threshold(usize::MAX)
+        .raw_print(&mut *head, HTTPVersion(1, 1), &[], true, None);
+    if !keep_alive && let Some(end) = head.iter().position(|byte| *byte == b'\n') {
         // The types refuse to carry this header, so it goes behind the status line by hand.
-        out.splice(end + 1..=end, *b"Connection: close\r\n");
+        head.splice(end + 1..=end, *b"Connection: close\r\n");
     }
+    if head_only { Vec::new() } else { reply.body }
 }
 
 /// Whether now is in 1970 to 9999.
@@ -78,7 +76,8 @@ mod tests {
 
     fn printed(reply: Reply, keep_alive: bool, head_only: bool) -> String {
         let mut out = b"left over".to_vec();
-        print(reply, keep_alive, head_only, &mut out);
+        let body = print(reply, keep_alive, head_only, &mut out);
+        out.extend(body);
         String::from_utf8(out).unwrap()
     }
 

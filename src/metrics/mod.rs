@@ -140,7 +140,7 @@ impl Metrics {
     pub fn render(&self, out: &mut Vec<u8>) {
         let before = out.len();
         out.reserve(self.length.load(Ordering::Relaxed) + 64);
-        self.lock().render(out);
+        out.extend_from_slice(self.lock().text());
         self.process.render(out);
         self.length.store(out.len() - before, Ordering::Relaxed);
     }

@@ -1,7 +1,7 @@
 //! The conventional `process_*` metrics, of this process, cheap enough for every scrape: two files of
 //! `/proc/self` stay open and are read in place; the rest are single system calls.
 
-use super::store::{Family, Kind, push_single};
+use super::store::{Family, Kind, push_seconds, push_value, single};
 use crate::sys::usage;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -11,16 +11,16 @@ const fn family(name: &'static str, kind: Kind, help: &'static str) -> Family {
     Family { name, help, kind, labels: &[] }
 }
 
-static CPU: Family =
-    family("process_cpu_seconds_total", Kind::Counter, "User and system CPU time spent, in seconds.");
-static MAX_FDS: Family = family("process_max_fds", Kind::Gauge, "File descriptors that may be open.");
-static OPEN_FDS: Family = family("process_open_fds", Kind::Gauge, "File descriptors that are open.");
-static RESIDENT: Family =
-    family("process_resident_memory_bytes", Kind::Gauge, "Memory that is in RAM, in bytes.");
-static START: Family =
+/// Those whose value changes, by name.
+const FAMILIES: [Family; 5] = [
+    family("process_cpu_seconds_total", Kind::Counter, "User and system CPU time spent, in seconds."),
+    family("process_max_fds", Kind::Gauge, "File descriptors that may be open."),
+    family("process_open_fds", Kind::Gauge, "File descriptors that are open."),
+    family("process_resident_memory_bytes", Kind::Gauge, "Memory that is in RAM, in bytes."),
+    family("process_virtual_memory_bytes", Kind::Gauge, "Address space that is mapped, in bytes."),
+];
+const START: Family =
     family("process_start_time_seconds", Kind::Gauge, "When the process started, in seconds since 1970.");
-static VIRTUAL: Family =
-    family("process_virtual_memory_bytes", Kind::Gauge, "Address space that is mapped, in bytes.");
 
 /// What is known once, and the files that are read at every scrape. Where `/proc` is missing or belongs to
 /// another PID namespace the metrics that come from it are left out.
@@ -29,44 +29,48 @@ pub struct Process {
     statm: Option<File>,
     fd: Option<File>,
     page: u64,
-    start: Option<f64>,
+    /// The lines of [`FAMILIES`] up to their values.
+    texts: [String; 5],
+    /// The start time does not change, so its text is whole.
+    start: Vec<u8>,
 }
 
 impl Process {
     /// Opens the files and computes the start time.
     pub fn new() -> Process {
+        let mut start = Vec::new();
+        if let Some(time) = start_time() {
+            push_value(&mut start, &single(&START), time);
+        }
         Process {
             statm: File::open("/proc/self/statm").ok(),
             fd: File::open("/proc/self/fd").ok(),
             page: usage::page_size(),
-            start: start_time(),
+            texts: FAMILIES.each_ref().map(single),
+            start,
         }
     }
 
     /// Appends the text of the metrics, by name.
     pub fn render(&self, out: &mut Vec<u8>) {
-        let memory = self.statm.as_ref().and_then(memory_pages);
-        let bytes = |pages: u64| (pages * self.page) as f64;
-        let limit = usage::open_file_limit().ok().map(|limit| limit.map_or(f64::INFINITY, |fds| fds as f64));
-        let rows = [
-            (&CPU, usage::cpu_time().ok().map(|time| time.as_secs_f64())),
-            (&MAX_FDS, limit),
-            (&OPEN_FDS, self.fd.as_ref().and_then(open_fds)),
-            (&RESIDENT, memory.map(|(_, resident)| bytes(resident))),
-            (&START, self.start),
-            (&VIRTUAL, memory.map(|(mapped, _)| bytes(mapped))),
-        ];
-        for (family, value) in rows {
-            if let Some(value) = value {
-                push_single(out, family, value);
-            }
+        let [cpu, max_fds, open, resident, mapped] = &self.texts;
+        if let Ok(time) = usage::cpu_time() {
+            push_seconds(out, cpu, time);
         }
-    }
-}
-
-impl Default for Process {
-    fn default() -> Process {
-        Process::new()
+        if let Ok(limit) = usage::open_file_limit() {
+            push_value(out, max_fds, limit.map_or(f64::INFINITY, |fds| fds as f64));
+        }
+        if let Some(fds) = self.fd.as_ref().and_then(open_fds) {
+            push_value(out, open, fds);
+        }
+        let memory = self.statm.as_ref().and_then(memory_pages);
+        if let Some((_, pages)) = memory {
+            push_value(out, resident, (pages * self.page) as f64);
+        }
+        out.extend_from_slice(&self.start);
+        if let Some((pages, _)) = memory {
+            push_value(out, mapped, (pages * self.page) as f64);
+        }
     }
 }
 

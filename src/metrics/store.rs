@@ -1,6 +1,7 @@
 //! Families of series and their text form (exposition format 0.0.4 of Prometheus).
 
 use std::io::Write;
+use std::time::Duration;
 
 /// What kind of family, as in its `# TYPE` line.
 #[derive(Clone, Copy, Debug)]
@@ -28,8 +29,10 @@ pub struct Family {
 
 #[derive(Debug)]
 struct Series {
-    /// `failure_type="cpu",status="failed"`, escaped: what tells it apart and what is printed.
+    /// `failure_type="cpu",status="failed"`, escaped: what tells it apart.
     labels: String,
+    /// Its lines up to the value, made once: a scrape only copies them.
+    lines: Vec<String>,
     value: Value,
 }
 
@@ -40,9 +43,21 @@ enum Value {
     Histogram(Vec<u64>, f64),
 }
 
+#[derive(Debug)]
+struct Entry {
+    family: &'static Family,
+    /// The `# HELP` and `# TYPE` lines.
+    head: String,
+    series: Vec<Series>,
+}
+
 /// All series: families by name, series by labels, so that the text has a stable order.
 #[derive(Debug, Default)]
-pub struct Store(Vec<(&'static Family, Vec<Series>)>);
+pub struct Store {
+    entries: Vec<Entry>,
+    /// The text, unless something changed since it was made: most scrapes find the numbers as they were.
+    text: Option<Vec<u8>>,
+}
 
 impl Store {
     /// Makes the series appear, at zero where it is new.
@@ -76,96 +91,150 @@ impl Store {
 
     fn value(&mut self, family: &'static Family, values: &[&str]) -> &mut Value {
         debug_assert_eq!(family.labels.len(), values.len(), "{} has other labels", family.name);
-        let at = self.0.binary_search_by(|(other, _)| other.name.cmp(family.name));
+        self.text = None;
+        let at = self.entries.binary_search_by(|entry| entry.family.name.cmp(family.name));
         let at = at.unwrap_or_else(|at| {
-            self.0.insert(at, (family, Vec::new()));
+            self.entries.insert(at, Entry { family, head: head(family), series: Vec::new() });
             at
         });
-        let series = &mut self.0[at].1;
+        let series = &mut self.entries[at].series;
         let labels = label_text(family.labels, values);
         let at = series.binary_search_by(|other| other.labels.cmp(&labels)).unwrap_or_else(|at| {
-            let value = match family.kind {
-                Kind::Histogram(bounds) => Value::Histogram(vec![0; bounds.len() + 1], 0.0),
-                Kind::Counter | Kind::Gauge => Value::Number(0.0),
-            };
-            series.insert(at, Series { labels, value });
+            series.insert(at, Series::new(family, labels));
             at
         });
         &mut series[at].value
     }
 
-    /// Appends the text of every family.
-    pub fn render(&self, out: &mut Vec<u8>) {
-        for (family, series) in &self.0 {
-            push_head(out, family);
-            for Series { labels, value } in series {
-                match (value, family.kind) {
-                    (Value::Histogram(counts, sum), Kind::Histogram(bounds)) => {
-                        push_histogram(out, family.name, labels, bounds, counts, *sum);
-                    }
-                    (Value::Number(number), _) => push_line(out, family.name, "", labels, "", *number),
-                    (Value::Histogram(..), _) => {}
+    /// The text of every family.
+    pub fn text(&mut self) -> &[u8] {
+        let entries = &self.entries;
+        self.text.get_or_insert_with(|| {
+            let mut out = Vec::new();
+            for Entry { head, series, .. } in entries {
+                out.extend_from_slice(head.as_bytes());
+                series.iter().for_each(|series| series.render(&mut out));
+            }
+            out
+        })
+    }
+}
+
+impl Series {
+    /// At zero.
+    fn new(family: &Family, labels: String) -> Series {
+        let line = |suffix, bound: &str| line(family.name, suffix, &labels, bound);
+        let (lines, value) = match family.kind {
+            Kind::Counter | Kind::Gauge => (vec![line("", "")], Value::Number(0.0)),
+            Kind::Histogram(bounds) => {
+                let bounds = bounds.iter().chain([&f64::INFINITY]).map(|bound| number_text(*bound));
+                let mut lines: Vec<String> = bounds.map(|bound| line("_bucket", &bound)).collect();
+                let counts = vec![0; lines.len()];
+                lines.extend([line("_sum", ""), line("_count", "")]);
+                (lines, Value::Histogram(counts, 0.0))
+            }
+        };
+        Series { labels, lines, value }
+    }
+
+    fn render(&self, out: &mut Vec<u8>) {
+        let mut lines = self.lines.iter();
+        let mut push = |value| {
+            if let Some(line) = lines.next() {
+                push_value(out, line, value);
+            }
+        };
+        match &self.value {
+            Value::Number(number) => push(*number),
+            Value::Histogram(counts, sum) => {
+                let mut total = 0;
+                for count in counts {
+                    total += count;
+                    push(total as f64);
                 }
+                push(*sum);
+                push(total as f64);
             }
         }
     }
 }
 
-/// Appends a family that has one series, without labels.
-pub fn push_single(out: &mut Vec<u8>, family: &Family, value: f64) {
-    push_head(out, family);
-    push_line(out, family.name, "", "", "", value);
+/// The text of a family that has one series, without labels, up to its value.
+pub fn single(family: &Family) -> String {
+    head(family) + &line(family.name, "", "", "")
 }
 
-fn push_head(out: &mut Vec<u8>, family: &Family) {
+/// Appends text that ends where a value belongs, and whole seconds and millionths of a value.
+pub fn push_seconds(out: &mut Vec<u8>, text: &str, time: Duration) {
+    out.extend_from_slice(text.as_bytes());
+    push_whole(out, time.as_secs());
+    // A leading 1 keeps the zeros; the point takes its place.
+    let point = out.len();
+    push_whole(out, 1_000_000 + u64::from(time.subsec_micros()));
+    out[point] = b'.';
+    out.push(b'\n');
+}
+
+/// Appends text that ends where a value belongs, and the value.
+pub fn push_value(out: &mut Vec<u8>, text: &str, value: f64) {
+    out.extend_from_slice(text.as_bytes());
+    push_number(out, value);
+    out.push(b'\n');
+}
+
+fn head(family: &Family) -> String {
     let kind = match family.kind {
         Kind::Counter => "counter",
         Kind::Gauge => "gauge",
         Kind::Histogram(_) => "histogram",
     };
-    for part in ["# HELP ", family.name, " ", family.help, "\n# TYPE ", family.name, " ", kind, "\n"] {
-        out.extend_from_slice(part.as_bytes());
-    }
+    ["# HELP ", family.name, " ", family.help, "\n# TYPE ", family.name, " ", kind, "\n"].concat()
 }
 
-fn push_histogram(out: &mut Vec<u8>, name: &str, labels: &str, bounds: &[f64], counts: &[u64], sum: f64) {
-    let mut total = 0;
-    for (at, count) in counts.iter().enumerate() {
-        total += count;
-        let bound = bounds.get(at).copied().unwrap_or(f64::INFINITY);
-        let mut text = Vec::with_capacity(8);
-        push_number(&mut text, bound);
-        push_line(out, name, "_bucket", labels, &String::from_utf8_lossy(&text), total as f64);
-    }
-    push_line(out, name, "_sum", labels, "", sum);
-    push_line(out, name, "_count", labels, "", total as f64);
-}
-
-/// `name_suffix{labels,le="bound"} value`; an empty `bound` is left out.
-fn push_line(out: &mut Vec<u8>, name: &str, suffix: &str, labels: &str, bound: &str, value: f64) {
+/// `name_suffix{labels,le="bound"} `; an empty `bound` is left out.
+fn line(name: &str, suffix: &str, labels: &str, bound: &str) -> String {
     let comma = if labels.is_empty() { "" } else { "," };
     let (open, close) = if labels.is_empty() && bound.is_empty() { ("", "") } else { ("{", "}") };
-    let bound = if bound.is_empty() { ["", "", "", ""] } else { [comma, "le=\"", bound, "\""] };
-    for part in [name, suffix, open, labels].into_iter().chain(bound).chain([close, " "]) {
-        out.extend_from_slice(part.as_bytes());
-    }
-    push_number(out, value);
-    out.push(b'\n');
+    let [comma, le, end] = if bound.is_empty() { [""; 3] } else { [comma, "le=\"", "\""] };
+    [name, suffix, open, labels, comma, le, bound, end, close, " "].concat()
+}
+
+fn number_text(value: f64) -> String {
+    let mut text = Vec::new();
+    push_number(&mut text, value);
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// A number as Go's `ParseFloat` reads it, whole ones without a point.
 fn push_number(out: &mut Vec<u8>, value: f64) {
     const EXACT: f64 = 9_007_199_254_740_992.0; // 2^53: whole numbers up to here are exact in an f64
     // Writing to a Vec cannot fail.
-    let _ = if value.is_nan() {
+    let _ = if (0.0..=EXACT).contains(&value) && (value as u64) as f64 == value {
+        push_whole(out, value as u64);
+        Ok(())
+    } else if value.is_nan() {
         out.write_all(b"NaN")
     } else if value.is_infinite() {
         out.write_all(if value > 0.0 { b"+Inf" } else { b"-Inf" })
-    } else if value.abs() <= EXACT && value.fract() == 0.0 {
-        write!(out, "{}", value as i64)
     } else {
         write!(out, "{value}")
     };
+}
+
+/// Most of a scrape is small whole numbers, and the formatter of the standard library would take most of
+/// its time.
+fn push_whole(out: &mut Vec<u8>, mut value: u64) {
+    let mut digits = [b'0'; 20];
+    let mut first = digits.len();
+    for (at, digit) in digits.iter_mut().enumerate().rev() {
+        *digit += (value % 10) as u8;
+        value /= 10;
+        first = at;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[first..]);
 }
 
 /// `name="value",...` with backslash, quote and line feed escaped, as the format asks.
@@ -199,10 +268,8 @@ mod tests {
         Family { name: "a_seconds", help: "A.", kind: Kind::Histogram(&[0.5, 1.0]), labels: &["x"] };
     static BARE: Family = Family { name: "c", help: "C.", kind: Kind::Histogram(&[2.0]), labels: &[] };
 
-    fn text(store: &Store) -> String {
-        let mut out = Vec::new();
-        store.render(&mut out);
-        String::from_utf8(out).unwrap()
+    fn text(store: &mut Store) -> String {
+        String::from_utf8(store.text().to_vec()).unwrap()
     }
 
     #[test]
@@ -217,7 +284,7 @@ mod tests {
             a_seconds_bucket{x=\"z\",le=\"+Inf\"} 1\na_seconds_sum{x=\"z\"} 0.25\na_seconds_count{x=\"z\"} 1\n\
             # HELP b_total B.\n# TYPE b_total counter\n\
             b_total{x=\"1\",y=\"b\"} 0\nb_total{x=\"2\",y=\"b\"} 3\n";
-        assert_eq!(text(&store), expected);
+        assert_eq!(text(&mut store), expected);
     }
 
     #[test]
@@ -226,7 +293,7 @@ mod tests {
         for seen in [0.5, 0.75, 1.0, 99.0] {
             store.observe(&HIST, &["z"], seen);
         }
-        let text = text(&store);
+        let text = text(&mut store);
         for line in ["le=\"0.5\"} 1\n", "le=\"1\"} 3\n", "le=\"+Inf\"} 4\n", "_count{x=\"z\"} 4\n"] {
             assert!(text.contains(line), "{line} is missing in {text}");
         }
@@ -237,12 +304,31 @@ mod tests {
     fn a_histogram_without_labels_has_only_the_bound() {
         let mut store = Store::default();
         store.observe(&BARE, &[], 1.0);
-        assert!(text(&store).contains("c_bucket{le=\"2\"} 1\nc_bucket{le=\"+Inf\"} 1\nc_sum 1\nc_count 1\n"));
+        assert!(
+            text(&mut store).contains("c_bucket{le=\"2\"} 1\nc_bucket{le=\"+Inf\"} 1\nc_sum 1\nc_count 1\n")
+        );
     }
 
     #[test]
     fn label_values_are_escaped() {
         assert_eq!(label_text(&["a"], &["\\ \" \n é"]), "a=\"\\\\ \\\" \\n é\"");
+    }
+
+    #[test]
+    fn seconds_have_six_places() {
+        let mut out = Vec::new();
+        push_seconds(&mut out, "a ", Duration::new(12, 3_004_999));
+        push_seconds(&mut out, "b ", Duration::ZERO);
+        assert_eq!(String::from_utf8(out).unwrap(), "a 12.003004\nb 0.000000\n");
+    }
+
+    #[test]
+    fn a_change_is_seen_in_the_next_text() {
+        let mut store = Store::default();
+        store.touch(&BARE, &[]);
+        assert!(text(&mut store).contains("c_count 0\n"));
+        store.observe(&BARE, &[], 1.0);
+        assert!(text(&mut store).contains("c_count 1\n"));
     }
 
     #[test]
@@ -256,6 +342,9 @@ mod tests {
             (0.0, "0"),
             (-1.0, "-1"),
             (1e15, "1000000000000000"),
+            (9_007_199_254_740_992.0, "9007199254740992"),
+            (1e17, "100000000000000000"),
+            (10.0, "10"),
             (0.1, "0.1"),
             (1_758_000_000.25, "1758000000.25"),
             (f64::INFINITY, "+Inf"),

@@ -12,6 +12,7 @@ mod report;
 mod section;
 mod tree;
 
+pub use nearest::nearest;
 pub use parse::{MAX_BYTES, decode, parse};
 pub use print::shown;
 pub use report::Report;

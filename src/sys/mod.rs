@@ -6,10 +6,12 @@
 pub mod clock;
 pub mod event;
 pub mod file;
+pub mod memory;
 pub mod net;
 pub mod netlink;
 pub mod pidfd;
 pub mod poll;
+pub mod sched;
 pub mod signal;
 pub mod task;
 pub mod usage;

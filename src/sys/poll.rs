@@ -19,7 +19,7 @@ pub fn row(fd: RawFd, events: libc::c_short) -> PollFd {
 /// ppoll(2): no memory, or more rows than `RLIMIT_NOFILE`.
 pub fn poll(rows: &mut [PollFd], timeout: Option<Duration>) -> io::Result<usize> {
     let time = timeout.map(|left| libc::timespec {
-        tv_sec: libc::time_t::try_from(left.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX as _),
         tv_nsec: left.subsec_nanos() as _,
     });
     let time = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);

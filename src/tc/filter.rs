@@ -11,7 +11,7 @@ use crate::sys::netlink::{Netlink, Refusal, messages};
 const INGRESS: u32 = 0xffff_fff2;
 const EGRESS: u32 = 0xffff_fff3;
 /// `ETH_P_*` (linux/if_ether.h) by the names that tc has for them.
-const PROTOCOLS: [(&str, u16); 7] = [
+const PROTOCOLS: [(&str, u16); 8] = [
     ("all", 3),
     ("ip", 0x0800),
     ("ipv4", 0x0800),
@@ -19,6 +19,7 @@ const PROTOCOLS: [(&str, u16); 7] = [
     ("802.1Q", 0x8100),
     ("ipv6", 0x86dd),
     ("802.1ad", 0x88a8),
+    ("LLDP", 0x88cc),
 ];
 const KEYS: [&str; 9] =
     ["dev", "root", "ingress", "egress", "parent", "handle", "preference", "priority", "protocol"];
@@ -46,7 +47,7 @@ pub struct Filter {
 
 /// What stands before the kind, in a change and in a list alike.
 #[derive(Default)]
-struct Place<'a> {
+pub(super) struct Place<'a> {
     dev: Option<&'a str>,
     parent: u32,
     handle: Option<&'a str>,
@@ -165,13 +166,13 @@ impl Filter {
     }
 
     /// Leaves out what the list was narrowed to.
-    fn print(&self, out: &mut Printer, asked: &Place<'_>) {
+    pub(super) fn print(&self, out: &mut Printer, asked: &Place<'_>) {
         out.open("", '{');
         out.text(format_args!("filter "));
         if asked.dev.is_none() {
             out.string("dev", &device_name(self.ifindex), "dev ");
         }
-        if asked.parent != self.parent {
+        if asked.parent == 0 || asked.parent != self.parent {
             match self.parent {
                 code::ROOT => out.flag("root"),
                 INGRESS => out.flag("ingress"),

@@ -171,7 +171,7 @@ impl Qdisc {
         })
     }
 
-    fn print(&self, out: &mut Printer, with_device: bool) {
+    pub(super) fn print(&self, out: &mut Printer, with_device: bool) {
         out.open("", '{');
         out.string("kind", &self.kind, "qdisc ");
         out.string("handle", &format!("{:x}:", self.handle >> 16), "");

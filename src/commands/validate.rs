@@ -1,0 +1,36 @@
+//! `chaos-agent validate`: every problem of a config, or the effective config.
+
+use crate::config;
+use crate::error::{Context, Error, Result};
+use std::io::{self, Write};
+use std::path::Path;
+
+/// Prints the warnings of a config on standard error and the config with all defaults on standard output.
+///
+/// # Errors
+/// The config cannot be used: every problem, a line each (exit 64). Standard output cannot be written (exit 1);
+/// a reader that has gone away is no error.
+pub fn run(args: &[String]) -> Result<u8> {
+    let file = match args {
+        [] => None,
+        [option] if option.starts_with('-') => {
+            return Err(Error::Usage(format!("validate does not know {option:?}; see chaos-agent help")));
+        }
+        [file] => Some(Path::new(file)),
+        _ => return Err(Error::Usage("validate takes one FILE at most; see chaos-agent help".to_owned())),
+    };
+    let loaded = config::load(file)?;
+    let mut warnings = String::new();
+    for warning in &loaded.warnings {
+        warnings += &format!("warning: {warning}\n");
+    }
+    // The exit code says the same; a closed standard error is no reason to keep the config back.
+    _ = io::stderr().lock().write_all(warnings.as_bytes());
+    let mut out = io::stdout().lock();
+    match out.write_all(loaded.effective.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).doing("write", "standard output")
+        }
+        _ => Ok(0),
+    }
+}

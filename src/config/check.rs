@@ -1,0 +1,159 @@
+//! A tree of settings to a [`Config`].
+//!
+//! Keys that an entry needs (probability, duration, the kind's own) may be absent while it is not enabled, as in
+//! Py-Chaos-Agent; a value that is there must be right all the same, because the entry will be enabled one day,
+//! and then nobody looks.
+
+use super::model::{Agent, Config, Entry, Metrics};
+use crate::failures::Kind;
+use crate::logging::{self, LEVELS};
+use crate::settings::{Node, Report, Section, Value, nearest};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Bounds of intervals and durations in seconds: a millisecond, since 0 is none, and a day.
+const SECONDS: std::ops::RangeInclusive<f64> = 0.001..=86_400.0;
+
+/// Reads the whole tree. Every problem goes into the report; the config is to be used only if there are none.
+/// The second value is the effective config, with all defaults.
+pub(super) fn check(root: &Node, kinds: &'static [Kind], report: &mut Report) -> (Config, Node) {
+    match &root.value {
+        Value::Map(_) => {}
+        Value::Null => report.problem(root.at, "", "the file is empty; a config needs a failures section"),
+        _ => report.problem(root.at, "", "the file is no config: it must be a mapping (key: value lines)"),
+    }
+    let mut top = Section::top(root, report);
+    let agent = top.child("agent", |section| Some(agent(section)));
+    if matches!(root.value, Value::Map(_)) && !top.has("failures") {
+        top.problem("failures", "is missing or empty", "write failures: {} for an agent without faults");
+    }
+    let entries = top.child("failures", |section| Some(entries(section, kinds)));
+    let logging = top.child("logging", |section| Some(logging(section)));
+    // As in Compose files: room for anchors that entries share.
+    for key in top.keys().into_iter().filter(|key| key.starts_with("x-")) {
+        top.ignore(key);
+    }
+    let effective = Node::from(Value::Map(top.finish()));
+    let entries = entries.unwrap_or_default();
+    if report.is_clean() {
+        for entry in entries.iter().filter(|entry| entry.enabled && entry.failure.is_none()) {
+            report.problem(root.at, &format!("failures.{}", entry.name), "is incomplete");
+        }
+    }
+    let agent = agent.unwrap_or_else(default_agent);
+    (Config { agent, entries, logging: logging.unwrap_or_default(), hash: 0 }, effective)
+}
+
+fn default_agent() -> Agent {
+    let metrics = Metrics { enabled: true, address: IpAddr::from([0, 0, 0, 0]), port: 8000 };
+    Agent { interval: Duration::from_secs(10), dry_run: false, seed: None, metrics, max_concurrent: None }
+}
+
+fn agent(section: &mut Section<'_>) -> Agent {
+    let interval = section.seconds_or("interval_seconds", SECONDS, 10.0);
+    if interval < Duration::from_secs(1) {
+        section.warning("interval_seconds", "is below 1 s: so many ticks cost CPU time of their own");
+    } else if interval > Duration::from_secs(300) {
+        section.warning("interval_seconds", "is above 300 s: faults will be rare");
+    }
+    let mut agent = Agent {
+        interval,
+        dry_run: section.boolean_or("dry_run", false),
+        seed: section.integer("seed", 0..=u64::MAX),
+        max_concurrent: section.integer("max_concurrent", 1..=1000).map(|most| most as usize),
+        ..default_agent()
+    };
+    section.child("metrics", |section| {
+        let metrics = &mut agent.metrics;
+        metrics.enabled = section.boolean_or("enabled", true);
+        let address = section.text_or("address", "0.0.0.0");
+        match address.parse() {
+            Ok(address) => metrics.address = address,
+            Err(_) => section.problem("address", "is no IP address", "for example 0.0.0.0, :: or 127.0.0.1"),
+        }
+        metrics.port = section.integer_or("port", 1..=65_535, 8000) as u16;
+        Some(())
+    });
+    agent
+}
+
+fn entries(section: &mut Section<'_>, kinds: &'static [Kind]) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    for name in section.keys() {
+        entries.extend(section.child(name, |section| entry(name, section, kinds)));
+    }
+    if !entries.iter().any(|entry| entry.enabled) {
+        section.warning("", "nothing is enabled: the agent will do nothing");
+    }
+    entries
+}
+
+fn entry(name: &str, section: &mut Section<'_>, kinds: &'static [Kind]) -> Option<Entry> {
+    let kind = kind(name, section, kinds)?;
+    let enabled = section.boolean_or("enabled", false);
+    section.set_required(enabled);
+    let probability = section.number("probability", 0.0..=1.0);
+    section.require("probability");
+    if enabled && probability == Some(0.0) {
+        section.warning("probability", "is the probability of an enabled entry: it will never happen");
+    }
+    let mut duration = None;
+    if kind.timed {
+        duration = section.seconds("duration_seconds", SECONDS);
+        section.require("duration_seconds");
+    } else if section.has("duration_seconds") {
+        section.seconds("duration_seconds", SECONDS);
+        section.warning("duration_seconds", format!("has no effect: {} takes no time", kind.name));
+    }
+    let failure = (kind.parse)(section);
+    Some(Entry {
+        name: name.to_owned(),
+        kind,
+        enabled,
+        probability: probability.unwrap_or_default(),
+        duration: duration.unwrap_or_default(),
+        failure,
+    })
+}
+
+/// The entry's `type`, by default its name.
+fn kind(name: &str, section: &mut Section<'_>, kinds: &'static [Kind]) -> Option<&'static Kind> {
+    let given = section.has("type");
+    let word = section.text_or("type", name);
+    if let Some(kind) = kinds.iter().find(|kind| kind.name == word) {
+        return Some(kind);
+    }
+    let known: Vec<&str> = kinds.iter().map(|kind| kind.name).collect();
+    let mut hint = format!("one of {}", known.join(", "));
+    if let Some(meant) = nearest(&word, known.iter().copied()) {
+        hint = format!("did you mean {meant}? known: {}", known.join(", "));
+    }
+    match given {
+        true => section.problem("type", "is not a type of failure", hint),
+        false => section.problem("", "is not a type of failure, and there is no type: in it", hint),
+    }
+    section.abandon();
+    None
+}
+
+fn logging(section: &mut Section<'_>) -> logging::Options {
+    let mut options = logging::Options::default();
+    let level = section.choice_or("level", &LEVELS, "INFO");
+    options.level = logging::level(level).unwrap_or(options.level);
+    options.json = section.choice_or("format", &["text", "json"], "text") == "json";
+    section.child("console", |section| {
+        options.console = section.boolean_or("enabled", true);
+        Some(())
+    });
+    section.child("file", |section| {
+        options.file = section.boolean_or("enabled", false);
+        options.path = PathBuf::from(section.text_or("path", "./logs/agent.log"));
+        // 0, as in Py-Chaos-Agent: no rotation.
+        let size = section.number_or("max_size_mb", 0.0..=1_000_000.0, 10.0);
+        options.max_size = (size * f64::from(1 << 20)) as u64;
+        options.backups = section.integer_or("backup_count", 0..=1000, 5) as u32;
+        Some(())
+    });
+    options
+}

@@ -1,0 +1,111 @@
+//! Where the config comes from.
+
+use super::check::check;
+use super::model::Config;
+use crate::error::{Context, Error, Result};
+use crate::failures::{KINDS, Kind};
+use crate::settings::{self, Report};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// Where a config is looked for when nobody says where it is.
+const PLACES: [&str; 3] = ["./config.yaml", "/app/config.yaml", "/etc/chaos-agent/config.yaml"];
+/// The default config, with comments.
+const EMBEDDED: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/config/config.yaml"));
+
+/// A config that can be used.
+pub struct Loaded {
+    /// What it says.
+    pub config: Config,
+    /// What the reader should know, `FILE:LINE:COLUMN: key.path: sentence`.
+    pub warnings: Vec<String>,
+    /// The config as YAML with all defaults filled in; it loads again to the same.
+    pub effective: String,
+    /// Where it was found; `None` for the embedded one.
+    pub path: Option<PathBuf>,
+}
+
+/// Loads the config from `path`, or else from `$CHAOS_CONFIG`, or else from the first of `./config.yaml`,
+/// `/app/config.yaml` and `/etc/chaos-agent/config.yaml` that exists.
+///
+/// # Errors
+/// [`Error::Config`] with every problem, a line each; or with the places where no config was.
+pub fn load(path: Option<&Path>) -> Result<Loaded> {
+    let named = path.map(PathBuf::from);
+    let named =
+        named.or_else(|| std::env::var_os("CHAOS_CONFIG").filter(|name| !name.is_empty()).map(PathBuf::from));
+    // What is there but cannot be read is a problem to tell, not a reason to look further.
+    let there = |path: &PathBuf| path.symlink_metadata().is_ok();
+    let found = named.or_else(|| PLACES.map(PathBuf::from).into_iter().find(there)).ok_or_else(|| {
+        Error::Config(format!(
+            "there is no config: --config FILE and $CHAOS_CONFIG are not given, and there is no {}; \
+             --demo runs the built-in config, a dry run",
+            PLACES.join(", no ")
+        ))
+    })?;
+    let bytes = read(&found).map_err(|error| Error::Config(error.to_string()))?;
+    let mut loaded = parse(&found.display().to_string(), &bytes, KINDS)?;
+    loaded.path = Some(found);
+    Ok(loaded)
+}
+
+/// The config that is compiled in: `config/config.yaml`, a dry run.
+///
+/// # Errors
+/// None, or the build is wrong; tests see to that.
+pub fn embedded() -> Result<Loaded> {
+    parse("built-in config", EMBEDDED.as_bytes(), KINDS)
+}
+
+/// At most one byte more than a config may have.
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let name = &path.display();
+    let file = File::open(path).doing("read", name)?;
+    if file.metadata().is_ok_and(|data| data.is_dir()) {
+        let hint = "container runtimes make a folder where the file to mount is missing";
+        return Err(Error::refused(format!("cannot read {name}: it is a directory; {hint}")));
+    }
+    let mut bytes = Vec::new();
+    file.take(settings::MAX_BYTES as u64 + 1).read_to_end(&mut bytes).doing("read", name)?;
+    Ok(bytes)
+}
+
+/// Reads a config from memory; `file` is its name in what is said about it.
+///
+/// # Errors
+/// [`Error::Config`] with every problem, a line each.
+pub fn parse(file: &str, bytes: &[u8], kinds: &'static [Kind]) -> Result<Loaded> {
+    let mut report = Report::default();
+    let tree = settings::decode(bytes, &mut report).and_then(|text| settings::parse(&text, &mut report));
+    let checked = tree.map(|tree| check(&tree, kinds, &mut report));
+    match checked {
+        Some((mut config, effective)) if report.is_clean() => {
+            config.hash = fnv1a(bytes);
+            let (warnings, effective) = (report.warnings(file), effective.to_yaml());
+            Ok(Loaded { config, warnings, effective, path: None })
+        }
+        _ => Err(Error::Config(report.problems(file).join("\n"))),
+    }
+}
+
+/// The FNV-1a hash (RFC 9923).
+fn fnv1a(bytes: &[u8]) -> u64 {
+    let start = 0xcbf2_9ce4_8422_2325;
+    bytes.iter().fold(start, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_is_fnv1a() {
+        // Test vectors of RFC 9923.
+        for (text, hash) in
+            [("", 0xcbf2_9ce4_8422_2325), ("a", 0xaf63_dc4c_8601_ec8c), ("foobar", 0x8594_4171_f739_67e8)]
+        {
+            assert_eq!(fnv1a(text.as_bytes()), hash, "{text}");
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The configuration: where it is found ([`load`]), what it means ([`Config`]), and what is wrong with it (all
+//! of it at once, with file, line and column).
+
+mod check;
+mod load;
+mod model;
+
+pub use load::{Loaded, embedded, load, parse};
+pub use model::{Agent, Config, Entry, Metrics};
+#[cfg(test)]
+mod tests;

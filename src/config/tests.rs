@@ -1,0 +1,280 @@
+//! Whole configs against stand-ins for the four kinds of failure.
+
+use super::*;
+use crate::error::{Error, Result};
+use crate::failures::{Failure, Host, Injection, Kind, Outcome};
+use crate::settings::Section;
+use std::time::Duration;
+
+struct Nothing;
+
+impl Failure for Nothing {
+    fn check(&self, _: &Host) -> Result<()> {
+        Ok(())
+    }
+
+    fn describe(&self, _: &Host) -> String {
+        String::new()
+    }
+
+    fn inject(&self, _: &Injection<'_>) -> Result<Outcome> {
+        Ok(Outcome::Success)
+    }
+}
+
+fn done() -> Option<Box<dyn Failure>> {
+    Some(Box::new(Nothing))
+}
+
+fn cpu(section: &mut Section<'_>) -> Option<Box<dyn Failure>> {
+    section.integer_or("cores", 0..=1024, 1);
+    done()
+}
+
+fn memory(section: &mut Section<'_>) -> Option<Box<dyn Failure>> {
+    section.integer_or("mb", 1..=1 << 20, 100);
+    done()
+}
+
+fn process(section: &mut Section<'_>) -> Option<Box<dyn Failure>> {
+    section.require("target_name");
+    section.text("target_name")?;
+    done()
+}
+
+fn network(section: &mut Section<'_>) -> Option<Box<dyn Failure>> {
+    section.text_or("interface", "eth0");
+    section.number_or("delay_ms", 0.0..=10_000.0, 100.0);
+    section.choice_or("tc", &["auto", "builtin", "system"], "auto");
+    done()
+}
+
+static FOUR: [Kind; 4] = [
+    Kind { name: "cpu", timed: true, guarded: false, parse: cpu },
+    Kind { name: "memory", timed: true, guarded: false, parse: memory },
+    Kind { name: "process", timed: false, guarded: true, parse: process },
+    Kind { name: "network", timed: true, guarded: true, parse: network },
+];
+
+fn good(text: &str) -> Loaded {
+    parse("f", text.as_bytes(), &FOUR).unwrap_or_else(|error| panic!("{error}\nin {text}"))
+}
+
+fn bad(text: &str) -> String {
+    match parse("f", text.as_bytes(), &FOUR) {
+        Err(Error::Config(text)) => text,
+        Err(error) => panic!("{error:?}"),
+        Ok(_) => panic!("no problem in {text}"),
+    }
+}
+
+/// The shipped configs and the fixtures, by path.
+fn shipped() -> Vec<(String, String)> {
+    let mut files = vec!["config/config.yaml".to_owned()];
+    for folder in ["config/examples", "tests/program/configs"] {
+        let names = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+        files.extend(names.map(|path| path.to_str().unwrap().to_owned()));
+    }
+    assert!(files.len() >= 8);
+    files.into_iter().map(|path| (path.clone(), std::fs::read_to_string(path).unwrap())).collect()
+}
+
+#[test]
+fn every_shipped_config_and_every_one_of_the_predecessor_loads() {
+    for (path, text) in shipped() {
+        let loaded = good(&text);
+        assert!(loaded.warnings.is_empty(), "{path}: {:?}", loaded.warnings);
+        assert_eq!(loaded.config.agent.dry_run, path == "config/config.yaml", "{path}");
+    }
+}
+
+#[test]
+fn the_effective_config_loads_again_to_the_same() {
+    let small = "failures: {}".to_owned();
+    for (path, text) in shipped().into_iter().chain([("small".to_owned(), small)]) {
+        let effective = good(&text).effective;
+        assert_eq!(good(&effective).effective, effective, "{path}");
+    }
+}
+
+#[test]
+fn the_default_config_has_every_key_with_its_default() {
+    let text = std::fs::read_to_string("config/config.yaml").unwrap();
+    let commented =
+        text.replace("  # seed: 42  ", "  seed: ~").replace("  # max_concurrent: 2 ", "  max_concurrent: ~");
+    let keys = |text: &str| {
+        let lines = text.lines().filter(|line| !line.trim().is_empty() && !line.trim().starts_with('#'));
+        let mut keys: Vec<_> = lines.map(|line| line.split(':').next().unwrap().to_owned()).collect();
+        keys.retain(|key| key != "    type");
+        keys.sort();
+        keys
+    };
+    assert_eq!(keys(&commented), keys(&good(&text).effective));
+    let defaults = good("failures: {}").config;
+    let shown = good(&text).config;
+    assert_eq!(defaults.logging, shown.logging);
+    assert_eq!(Agent { dry_run: true, ..defaults.agent }, shown.agent);
+}
+
+#[test]
+fn values_arrive_in_the_model() {
+    let config = good(
+        "agent: {interval_seconds: 0.5, dry_run: yes, seed: 18446744073709551615, max_concurrent: 2,\n\
+         \x20 metrics: {enabled: off, address: '::', port: 65535}}\n\
+         failures:\n\
+         \x20 a: {type: cpu, enabled: true, probability: 1e-3, duration_seconds: 2.5, cores: 0}\n\
+         \x20 process: {enabled: false}\n\
+         logging: {level: warning, format: JSON, console: {enabled: no},\n\
+         \x20 file: {enabled: true, path: /tmp/x, max_size_mb: 0.5, backup_count: 0}}\n",
+    )
+    .config;
+    let metrics = Metrics { enabled: false, address: "::".parse().unwrap(), port: 65_535 };
+    let (interval, seed) = (Duration::from_millis(500), Some(u64::MAX));
+    assert_eq!(config.agent, Agent { interval, dry_run: true, seed, metrics, max_concurrent: Some(2) });
+    let [a, process] = config.entries.as_slice() else { panic!("two entries") };
+    assert_eq!((a.name.as_str(), a.kind.name, a.enabled, a.probability), ("a", "cpu", true, 0.001));
+    assert_eq!(a.duration, Duration::from_millis(2500));
+    assert!(a.failure.is_some() && process.failure.is_none() && !process.enabled);
+    let logging = crate::logging::Options {
+        level: log::LevelFilter::Warn,
+        json: true,
+        console: false,
+        file: true,
+        path: "/tmp/x".into(),
+        max_size: 512 << 10,
+        backups: 0,
+    };
+    assert_eq!(config.logging, logging);
+}
+
+#[test]
+fn every_problem_is_told_at_once_in_the_order_of_the_file() {
+    let said =
+        bad("agent:\n  interval_seconds: 0\n  metrics: {port: 70000, address: here}\n  dryrun: true\n\
+         failures:\n  cpu:\n    enabled: true\n    probability: 1.5\n    core: 2\n\
+         \x20 netwrk: {enabled: true, probability: 1}\n  other: {type: disc}\n  process:\n    enabled: true\n\
+         \x20 memory: {probability: .inf}\n\
+         extra: 1\nlogging: {level: LOUD}\n");
+    assert_eq!(
+        said,
+        "f:2:21: agent.interval_seconds: 0 is not allowed: a number of seconds from 0.001 to 86400\n\
+         f:3:19: agent.metrics.port: 70000 is not allowed: a whole number from 1 to 65535\n\
+         f:3:35: agent.metrics.address: \"here\" is no IP address; for example 0.0.0.0, :: or 127.0.0.1\n\
+         f:4:3: agent.dryrun: is not a known key; did you mean dry_run?\n\
+         f:6:3: failures.cpu.duration_seconds: is missing\n\
+         f:8:18: failures.cpu.probability: 1.5 is not allowed: a number from 0 to 1\n\
+         f:9:5: failures.cpu.core: is not a known key; did you mean cores?\n\
+         f:10:3: failures.netwrk: is not a type of failure, and there is no type: in it; \
+         did you mean network? known: cpu, memory, process, network\n\
+         f:11:17: failures.other.type: \"disc\" is not a type of failure; one of cpu, memory, process, network\n\
+         f:12:3: failures.process.probability: is missing\n\
+         f:12:3: failures.process.target_name: is missing\n\
+         f:14:25: failures.memory.probability: .inf is not allowed: a number from 0 to 1\n\
+         f:15:1: extra: is not a known key; known here: agent, failures, logging\n\
+         f:16:18: logging.level: \"LOUD\" is not allowed: one of DEBUG, INFO, WARNING, ERROR, CRITICAL"
+    );
+}
+
+#[test]
+fn a_config_without_failures_is_refused() {
+    for (text, said) in [
+        ("", "f:1:1: the file is empty; a config needs a failures section"),
+        ("# nothing\n", "f:1:1: the file is empty; a config needs a failures section"),
+        ("~", "f:1:1: the file is empty; a config needs a failures section"),
+        ("- a", "f:1:1: the file is no config: it must be a mapping (key: value lines)"),
+        ("agent", "f:1:1: the file is no config: it must be a mapping (key: value lines)"),
+        ("agent: {}", "f:1:1: failures: is missing or empty; write failures: {} for an agent without faults"),
+        (
+            "failures:",
+            "f:1:10: failures: is missing or empty; write failures: {} for an agent without faults",
+        ),
+        ("failures: [cpu]", "f:1:1: failures: a list of 1 is not allowed: a mapping (key: value lines)"),
+        ("failures: {cpu: true}", "f:1:17: failures.cpu: true is not allowed: a mapping (key: value lines)"),
+    ] {
+        assert_eq!(bad(text), said, "{text:?}");
+    }
+}
+
+#[test]
+fn what_can_be_used_but_is_odd_is_a_warning() {
+    let warnings = |text: &str| good(text).warnings.join("\n");
+    assert_eq!(warnings("failures: {}"), "f:1:1: failures: nothing is enabled: the agent will do nothing");
+    let entry = "failures: {cpu: {enabled: true, probability: 0, duration_seconds: 1}}";
+    assert_eq!(
+        warnings(entry),
+        "f:1:46: failures.cpu.probability: 0 is the probability of an enabled entry: it will never happen"
+    );
+    let entry = "failures: {process: {enabled: true, probability: 1, duration_seconds: 5, target_name: abc}}";
+    assert_eq!(
+        warnings(entry),
+        "f:1:71: failures.process.duration_seconds: 5 has no effect: process takes no time"
+    );
+    let entry = "failures: {cpu: {enabled: true, probability: 1, duration_seconds: 1}}";
+    for (interval, warned) in [("0.99", true), ("1", false), ("300", false), ("300.5", true)] {
+        let text = format!("{entry}\nagent: {{interval_seconds: {interval}}}");
+        assert_eq!(warnings(&text).contains("agent.interval_seconds: "), warned, "{interval}");
+    }
+}
+
+#[test]
+fn entries_can_share_an_anchor() {
+    let loaded = good(
+        "x-common: &common {enabled: true, probability: 0.5, duration_seconds: 1}\n\
+         failures:\n  a: {<<: *common, type: cpu}\n  b: {<<: *common, type: memory, probability: 1}\n",
+    );
+    let read: Vec<_> = loaded.config.entries.iter().map(|entry| (entry.enabled, entry.probability)).collect();
+    assert_eq!(read, [(true, 0.5), (true, 1.0)]);
+}
+
+#[test]
+fn equal_files_have_equal_hashes() {
+    let hash = |text: &str| good(text).config.hash;
+    assert_eq!(hash("failures: {}"), hash("failures: {}"));
+    assert_ne!(hash("failures: {}"), hash("failures: {} "));
+}
+
+#[test]
+fn no_mutation_of_a_config_panics_or_passes_without_a_config() {
+    let text = std::fs::read("tests/program/configs/predecessor.yaml").unwrap();
+    let words = [
+        "true",
+        "~",
+        "-1",
+        ".nan",
+        "1e309",
+        "99999999999999999999999999999999999999999",
+        "[]",
+        "{}",
+        "&a",
+        "*a",
+        "<<",
+        "!x",
+        "\"",
+        "- ",
+        "\t",
+        "---\n",
+        ": ",
+        "\u{feff}",
+        "cpu",
+    ];
+    let mut random = fastrand::Rng::with_seed(3);
+    for _ in 0..2000 {
+        let mut bytes = text.clone();
+        for _ in 0..random.usize(1..5) {
+            let at = random.usize(..bytes.len());
+            let end = (at + random.usize(..9)).min(bytes.len());
+            let word = words[random.usize(..words.len())].as_bytes();
+            match random.usize(..3) {
+                0 => bytes[at] = random.u8(..),
+                1 => drop(bytes.splice(at..end, word.iter().copied())),
+                _ => drop(bytes.splice(at..at, word.iter().copied())),
+            }
+        }
+        match parse("f", &bytes, &FOUR) {
+            Ok(loaded) => {
+                assert!(loaded.config.entries.iter().all(|entry| !entry.enabled || entry.failure.is_some()))
+            }
+            Err(error) => assert!(!error.to_string().is_empty() && error.exit_code() == 64),
+        }
+    }
+}

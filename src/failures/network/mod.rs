@@ -1,0 +1,323 @@
+//! network: everything that netem can do to packets, aimed at exactly the traffic that was asked for, by `tc`
+//! command lines.
+//!
+//! What `tc` sets outlives whoever set it, so every change is announced to the guard first, carries the agent's
+//! own marks, and is read back before the fault counts as active.
+
+mod plan;
+mod resolve;
+mod rule;
+mod settings;
+mod verify;
+mod words;
+
+use super::{Failure, Host, Injection, Kind, Outcome};
+use crate::command;
+use crate::error::{Context, Error, Result};
+use crate::guard::Reverter;
+use crate::settings::Section;
+use crate::sys::{netlink::Netlink, task};
+use crate::tc::link::{self, Link};
+use crate::undo::HANDLE;
+use plan::{Aim, Change, Step};
+use settings::{Direction, Spec};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// The row of this failure in [`super::KINDS`].
+pub const KIND: Kind = Kind { name: "network", timed: true, guarded: true, parse };
+
+/// How long one `tc` may take.
+const TC_LIMIT: Duration = Duration::from_secs(5);
+/// More filters than this on one interface slow down every packet; whoever needs them means a wider range.
+const MOST_FILTERS: usize = 512;
+
+struct Network {
+    spec: Spec,
+}
+
+fn parse(section: &mut Section<'_>) -> Option<Box<dyn Failure>> {
+    let spec = settings::read(section)?;
+    Some(Box::new(Network { spec }))
+}
+
+/// Changes in force; taken back newest first.
+#[derive(Default)]
+struct Changes<'a>(Vec<Reverter<'a>>);
+
+impl Changes<'_> {
+    /// Takes everything back. Says whether everything had still been there.
+    fn revert(mut self) -> Result<bool> {
+        let mut there = true;
+        let mut first = None;
+        while let Some(change) = self.0.pop() {
+            match change.revert() {
+                Ok(was) => there &= was,
+                Err(error) => first = first.or(Some(error)),
+            }
+        }
+        first.map_or(Ok(there), Err)
+    }
+}
+
+impl Drop for Changes<'_> {
+    fn drop(&mut self) {
+        while let Some(change) = self.0.pop() {
+            drop(change);
+        }
+    }
+}
+
+/// Why a step failed.
+struct Trouble {
+    error: Error,
+    /// The kernel has no prio or u32.
+    no_filters: bool,
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Trouble {
+        Trouble { error, no_filters: false }
+    }
+}
+
+impl Network {
+    fn egress(&self) -> bool {
+        self.spec.direction != Direction::Ingress
+    }
+
+    fn ingress(&self) -> bool {
+        self.spec.direction != Direction::Egress
+    }
+
+    /// Sets everything up on one interface.
+    fn set_up<'a>(
+        &self,
+        injection: &'a Injection<'_>,
+        netlink: &Netlink,
+        changes: &[Change],
+        done: &mut Changes<'a>,
+    ) -> std::result::Result<(), Trouble> {
+        for change in changes {
+            let mut no_filters = false;
+            let applied = injection.change(change.undo, || {
+                for step in &change.steps {
+                    if injection.cancel.is_cancelled() {
+                        return Err(Error::refused("stopped before the fault was in force"));
+                    }
+                    self.step(injection, netlink, step).map_err(|trouble| {
+                        no_filters = trouble.no_filters;
+                        trouble.error
+                    })?;
+                }
+                Ok(())
+            });
+            done.0.push(applied.map_err(|error| Trouble { error, no_filters })?);
+        }
+        let lines: Vec<_> = changes.iter().flat_map(|change| &change.steps).filter_map(words).collect();
+        verify::verify(netlink, &lines)?;
+        Ok(())
+    }
+
+    fn step(
+        &self,
+        injection: &Injection<'_>,
+        netlink: &Netlink,
+        step: &Step,
+    ) -> std::result::Result<(), Trouble> {
+        let words = match step {
+            Step::Ifb(name) => {
+                log::info!("{}: ip link add {name} up type ifb", injection.entry);
+                let created = link::create_ifb(netlink, name).map_err(|refusal| {
+                    let hint = if refusal.is(libc::EOPNOTSUPP) {
+                        "the kernel has no ifb, which faults on incoming traffic need: on the node, modprobe ifb"
+                    } else {
+                        "see the kernel's words"
+                    };
+                    Error::refused(format!("cannot create interface {name}: {refusal}; {hint}"))
+                });
+                return Ok(created?);
+            }
+            Step::Tc(words) => words,
+        };
+        let mut command = self.program();
+        command.args(words);
+        // With the guard's pipe as its standard input: see Guard::pipe.
+        command.stdin(injection.guard.pipe().map_or_else(Stdio::null, Stdio::from));
+        log::info!("{}: tc {}", injection.entry, words.join(" "));
+        let done = command::run(&mut command, TC_LIMIT)?;
+        if done.status.success() { Ok(()) } else { Err(explain(&done.stderr, words)) }
+    }
+
+    /// `tc` from PATH where there is one, else this program itself.
+    fn program(&self) -> Command {
+        match (self.spec.tc, tc_in_path()) {
+            ("auto" | "system", Some(tc)) => Command::new(tc),
+            ("system", None) => Command::new("tc"),
+            _ => {
+                let mut own = Command::new("/proc/self/exe");
+                own.arg("tc");
+                own
+            }
+        }
+    }
+
+    /// The fault on all its interfaces, or nothing. Where the kernel cannot filter, a fault that was not aimed
+    /// is set on everything; an aimed one never is.
+    fn set_all<'a>(
+        &self,
+        injection: &'a Injection<'_>,
+        netlink: &Netlink,
+        links: &[Link],
+        aim: &Aim<'_>,
+        done: &mut Changes<'a>,
+    ) -> Result<()> {
+        for link in links {
+            let changes = plan::changes(&self.spec, aim, link, true);
+            let filters = changes.iter().map(|change| change.steps.len()).sum::<usize>();
+            if filters > MOST_FILTERS {
+                return Err(Error::refused(format!(
+                    "targets and exempts make {filters} filters on {}, at most {MOST_FILTERS} are set; use wider \
+                     ranges of addresses and ports",
+                    link.name
+                )));
+            }
+            match self.set_up(injection, netlink, &changes, done) {
+                Ok(()) => {}
+                Err(trouble) if trouble.no_filters && !self.spec.aimed => {
+                    log::warn!(
+                        "{}: the kernel cannot filter ({}), so the fault meets the agent's own metrics too",
+                        injection.entry,
+                        trouble.error
+                    );
+                    let changes = plan::changes(&self.spec, aim, link, false);
+                    self.set_up(injection, netlink, &changes, done).map_err(|trouble| trouble.error)?;
+                }
+                Err(trouble) => return Err(trouble.error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The interfaces, free of what others have set.
+    fn links(&self, host: &Host, netlink: &Netlink) -> Result<Vec<(Link, bool)>> {
+        let links = resolve::interfaces(&self.spec, host, netlink)?.into_iter();
+        links
+            .map(|link| verify::look(netlink, &link, self.egress(), self.ingress()).map(|left| (link, left)))
+            .collect()
+    }
+}
+
+fn words(step: &Step) -> Option<Vec<String>> {
+    match step {
+        Step::Tc(words) => Some(words.clone()),
+        Step::Ifb(_) => None,
+    }
+}
+
+fn tc_in_path() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|folder| folder.join("tc")).find(|tc| tc.is_file())
+}
+
+/// Says what a refusal of the kernel means and what to do about it.
+fn explain(stderr: &str, words: &[String]) -> Trouble {
+    let said = stderr.trim().replace('\n', " ");
+    let absent = ["kind is unknown", "qdisc not found", "No such file", "classifier not found", "action"];
+    let absent = absent.iter().any(|part| said.contains(part));
+    let part = ["netem", "prio", "u32", "mirred", "ingress"].into_iter().rev();
+    let part = part.clone().find(|part| words.iter().any(|word| word == part)).unwrap_or("netem");
+    let hint = if said.contains("not permitted") {
+        "the container needs the capability NET_ADMIN and uid 0".to_owned()
+    } else if absent {
+        let module = match part {
+            "u32" => "cls_u32",
+            "mirred" => "act_mirred",
+            "prio" => "sch_prio",
+            "ingress" => "sch_ingress",
+            _ => "sch_netem",
+        };
+        format!(
+            "the kernel has no {module}: on the node, modprobe {module}, or install the package with the extra \
+             kernel modules"
+        )
+    } else {
+        "these are the kernel's words".to_owned()
+    };
+    Trouble {
+        error: Error::refused(format!("tc {} failed: {said}; {hint}", words.join(" "))),
+        no_filters: absent && matches!(part, "prio" | "u32"),
+    }
+}
+
+impl Failure for Network {
+    fn check(&self, host: &Host) -> Result<()> {
+        if !task::has_capability(task::CAP_NET_ADMIN) {
+            return Err(Error::refused(
+                "the agent lacks the capability NET_ADMIN; add it to the container's securityContext and run \
+                 as uid 0",
+            ));
+        }
+        let netlink = Netlink::open().doing("open", "a netlink socket")?;
+        self.links(host, &netlink)?;
+        resolve::exempts(&self.spec, host).map(|_| ())
+    }
+
+    fn describe(&self, _host: &Host) -> String {
+        let way = match self.spec.direction {
+            Direction::Egress => "sent",
+            Direction::Ingress => "received",
+            Direction::Both => "sent and received",
+        };
+        let what = match self.spec.targets.len() {
+            0 => "everything".to_owned(),
+            1 => "what matches 1 target".to_owned(),
+            count => format!("what matches {count} targets"),
+        };
+        let spared = match self.spec.exempt.len() + self.spec.exempt_defaults.len() {
+            0 => String::new(),
+            count => format!(" ({count} exempt)"),
+        };
+        let through = self.spec.interfaces.join(", ");
+        format!("{} of {what} {way} through {through}{spared}", self.spec.effect)
+    }
+
+    fn inject(&self, injection: &Injection<'_>) -> Result<Outcome> {
+        let netlink = Netlink::open().doing("open", "a netlink socket")?;
+        let mut links = Vec::new();
+        for (link, left) in self.links(injection.host, &netlink)? {
+            if left {
+                log::warn!(
+                    "{}: {} still has a qdisc of an earlier fault; removing it",
+                    injection.entry,
+                    link.name
+                );
+                crate::tc::delete_root(&netlink, link.index, HANDLE)
+                    .doing("delete the qdisc left on", &link.name)?;
+            }
+            links.push(link);
+        }
+        let mut exempts = resolve::exempts(&self.spec, injection.host)?;
+        exempts.extend(self.spec.exempt.iter().cloned());
+        let exempts = resolve::addresses(&exempts, injection.entry, injection.cancel)?;
+        let targets = resolve::addresses(&self.spec.targets, injection.entry, injection.cancel)?;
+        let aim = Aim { targets: &targets, exempts: &exempts };
+
+        let mut changes = Changes::default();
+        match self.set_all(injection, &netlink, &links, &aim, &mut changes) {
+            Ok(()) => {}
+            Err(_) if injection.cancel.is_cancelled() => {
+                return Ok(Outcome::Skipped("stopped before the fault was in force".to_owned()));
+            }
+            Err(error) => return Err(error),
+        }
+        injection.hold();
+        if !changes.revert()? {
+            return Err(Error::refused(
+                "what the agent had set was gone before its time: somebody removed it, or the interface",
+            ));
+        }
+        Ok(Outcome::Success)
+    }
+}

@@ -1,0 +1,88 @@
+//! Where and how eagerly the calling thread runs, and how much CPU it has used.
+
+use std::io;
+use std::time::Duration;
+
+/// Most CPUs that a mask of ours can name; the kernel's own bound (`NR_CPUS` of every distribution).
+const MOST_CPUS: usize = 8192;
+/// Bits in a word of the mask: the kernel's `unsigned long`.
+const BITS: usize = libc::c_ulong::BITS as usize;
+
+type Mask = [libc::c_ulong; MOST_CPUS / BITS];
+
+/// The CPUs that the calling thread may run on, in ascending order: sched_getaffinity(2). A cpuset shows here.
+///
+/// # Errors
+/// `EINVAL` on a machine with more than 8192 CPUs.
+pub fn allowed_cpus() -> io::Result<Vec<usize>> {
+    let mut mask: Mask = [0; MOST_CPUS / BITS];
+    // SAFETY: `mask` outlives the call and has the length that is passed; the kernel writes whole words.
+    let result = unsafe { libc::sched_getaffinity(0, size_of::<Mask>(), mask.as_mut_ptr().cast()) };
+    super::check(result)?;
+    let set = |cpu: &usize| mask.get(cpu / BITS).is_some_and(|word| word >> (cpu % BITS) & 1 != 0);
+    Ok((0..MOST_CPUS).filter(set).collect())
+}
+
+/// Binds the calling thread to one CPU: sched_setaffinity(2).
+///
+/// # Errors
+/// `EINVAL`: the CPU is gone or not allowed here.
+pub fn pin_to(cpu: usize) -> io::Result<()> {
+    let mut mask: Mask = [0; MOST_CPUS / BITS];
+    match mask.get_mut(cpu / BITS) {
+        Some(word) => *word = 1 << (cpu % BITS),
+        None => return Err(io::ErrorKind::InvalidInput.into()),
+    }
+    // SAFETY: `mask` outlives the call and has the length that is passed; the kernel only reads it.
+    let result = unsafe { libc::sched_setaffinity(0, size_of::<Mask>(), mask.as_ptr().cast()) };
+    super::check(result).map(drop)
+}
+
+/// Sets the nice value (-20 to 19) of the calling thread alone: setpriority(2), which on Linux takes a thread.
+///
+/// # Errors
+/// `EACCES`, `EPERM`: below the present value without CAP_SYS_NICE or `RLIMIT_NICE`.
+pub fn set_nice(nice: i32) -> io::Result<()> {
+    // SAFETY: takes three integers; no pointer is involved. Zero is the calling thread.
+    super::check(unsafe { libc::setpriority(libc::PRIO_PROCESS as _, 0, nice) }).map(drop)
+}
+
+/// CPU time that the calling thread has used so far, user and system: `CLOCK_THREAD_CPUTIME_ID`.
+pub fn thread_cpu() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` outlives the call and is the timespec that clock_gettime(2) writes.
+    // The clock is there since Linux 2.6.12; the call cannot fail with this clock and a valid pointer.
+    let _ = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_can_be_pinned_to_each_cpu_that_it_may_use_and_to_no_other() {
+        let cpus = allowed_cpus().unwrap();
+        assert!(!cpus.is_empty());
+        for cpu in &cpus {
+            let seen = std::thread::scope(|scope| {
+                scope.spawn(|| pin_to(*cpu).and_then(|()| allowed_cpus())).join().unwrap().unwrap()
+            });
+            assert_eq!(seen, [*cpu]);
+        }
+        assert!(pin_to(MOST_CPUS - 1).is_err());
+        assert!(pin_to(MOST_CPUS).is_err());
+        assert_eq!(allowed_cpus().unwrap(), cpus, "the other threads stay as they were");
+    }
+
+    #[test]
+    fn a_thread_can_be_made_nicer_alone_and_knows_its_own_cpu_time() {
+        let before = thread_cpu();
+        std::thread::spawn(|| set_nice(19).unwrap()).join().unwrap();
+        while thread_cpu() == before {
+            std::hint::spin_loop();
+        }
+        // SAFETY: takes two integers; no pointer is involved.
+        assert_ne!(unsafe { libc::getpriority(libc::PRIO_PROCESS as _, 0) }, 19);
+    }
+}

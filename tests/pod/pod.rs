@@ -1,0 +1,157 @@
+//! A pod made from `deploy/sidecar.yaml`: edited where a case asks for it, watched from outside, removed at the end.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::podman::{self, home, podman};
+
+/// Generous: it only decides how long a broken build takes to fail.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A running pod.
+pub struct Pod {
+    name: String,
+    file: String,
+}
+
+impl Pod {
+    /// The manifest with another config and with each `(from, to)` of `edits` carried out; a `from` that is not
+    /// in the manifest fails the test, so that the two cannot drift apart.
+    pub fn play(config: Option<&str>, edits: &[(&str, &str)]) -> Pod {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        podman::images();
+        let mut text = fs::read_to_string(podman::root().join("deploy/sidecar.yaml")).unwrap();
+        for (from, to) in edits {
+            assert!(text.contains(from), "deploy/sidecar.yaml has no {from:?}");
+            text = text.replace(from, to);
+        }
+        if let Some(config) = config {
+            text = with_config(&text, config);
+        }
+        let deployment = format!("pod{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let text = text.replace("\n  name: chaos-demo\n", &format!("\n  name: {deployment}\n"));
+        let file = home().join(format!("{deployment}.yaml")).to_str().unwrap().to_owned();
+        fs::write(&file, text).unwrap();
+        let pod = Pod { name: format!("{deployment}-pod"), file };
+        podman(&["kube", "play", "--network", "none", &pod.file]);
+        pod
+    }
+
+    /// podman's name of a container.
+    fn container(&self, name: &str) -> String {
+        format!("{}-{name}", self.name)
+    }
+
+    /// One field of a container's state, such as `.State.Pid`.
+    pub fn inspect(&self, name: &str, field: &str) -> String {
+        podman(&["inspect", "--format", &format!("{{{{{field}}}}}"), &self.container(name)])
+    }
+
+    /// The process of a container as this machine numbers it; 0 when it does not run.
+    pub fn pid(&self, name: &str) -> u32 {
+        self.inspect(name, ".State.Pid").parse().unwrap()
+    }
+
+    /// What the agent has logged.
+    pub fn log(&self) -> String {
+        podman::words(&podman::run(&["logs", &self.container("chaos-agent")]))
+    }
+
+    /// Waits for a log line of the agent that contains `needle`.
+    pub fn wait_log(&self, needle: &str) -> String {
+        self.wait(&format!("{needle:?} in the agent's log"), || {
+            self.log().lines().find(|line| line.contains(needle)).map(str::to_owned)
+        })
+    }
+
+    /// A page of the agent's, fetched inside the pod's network namespace.
+    pub fn get(&self, path: &str) -> Option<String> {
+        let space = fs::File::open(format!("/proc/{}/ns/net", self.pid("chaos-agent"))).ok()?;
+        let request = format!("GET {path} HTTP/1.0\r\n\r\n");
+        // A thread of its own: it leaves this machine's network for good.
+        let fetch = move || {
+            // SAFETY: takes a descriptor, which `space` keeps open, and a number.
+            #[allow(unsafe_code)]
+            let entered = unsafe { libc::setns(space.as_raw_fd(), libc::CLONE_NEWNET) };
+            assert_eq!(entered, 0, "setns: {}", std::io::Error::last_os_error());
+            let mut stream =
+                TcpStream::connect_timeout(&SocketAddr::from(([127, 0, 0, 1], 8000)), DEADLINE).ok()?;
+            stream.set_read_timeout(Some(DEADLINE)).ok()?;
+            stream.write_all(request.as_bytes()).ok()?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).ok()?;
+            answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
+        };
+        thread::spawn(fetch).join().unwrap()
+    }
+
+    /// One sample of `/metrics`, by its whole name with labels.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        self.get("/metrics")?.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    }
+
+    /// `chaos_injections_total` of a failure type with a status.
+    pub fn count(&self, kind: &str, status: &str) -> f64 {
+        let name = format!("chaos_injections_total{{failure_type=\"{kind}\",status=\"{status}\"}}");
+        self.metric(&name).unwrap_or(0.0)
+    }
+
+    /// Waits until that count is at least 1.
+    pub fn wait_count(&self, kind: &str, status: &str) {
+        self.wait(&format!("{kind} {status} in the metrics"), || {
+            (self.count(kind, status) >= 1.0).then_some(())
+        });
+    }
+
+    /// Waits until `probe` gives something; fails the test with the agent's log when it does not in time.
+    pub fn wait<T>(&self, what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            if let Some(found) = probe() {
+                return found;
+            }
+            assert!(Instant::now() < end, "no {what} in time; the agent's log:\n{}", self.log());
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// A field of `/proc/PID/status` of the agent, in its own words.
+    pub fn agent_status(&self, field: &str) -> Option<String> {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.pid("chaos-agent"))).ok()?;
+        text.lines()
+            .find_map(|line| line.strip_prefix(field)?.strip_prefix(':').map(|rest| rest.trim().to_owned()))
+    }
+
+    /// Resident memory of the agent in KiB.
+    pub fn agent_resident(&self) -> Option<u64> {
+        self.agent_status("VmRSS")?.split(' ').next()?.parse().ok()
+    }
+
+    /// Asks the agent to stop as a cluster does (SIGTERM, time, SIGKILL) and gives its exit code.
+    pub fn stop_agent(&self) -> i32 {
+        podman(&["stop", "--time", "20", &self.container("chaos-agent")]);
+        self.inspect("chaos-agent", ".State.ExitCode").parse().unwrap()
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        let _ = podman::run(&["pod", "rm", "--force", "--time", "0", &self.name]);
+        let _ = podman::run(&["volume", "rm", "--force", "chaos-agent"]);
+        let _ = fs::remove_file(&self.file);
+    }
+}
+
+/// Puts a config in the place of the ConfigMap's.
+fn with_config(text: &str, config: &str) -> String {
+    const KEY: &str = "  config.yaml: |\n";
+    let start = text.find(KEY).expect("a config in the manifest") + KEY.len();
+    let end = start + text[start..].find("---\n").unwrap();
+    let indented: String = config.lines().map(|line| format!("    {line}\n")).collect();
+    format!("{}{indented}{}", &text[..start], &text[end..])
+}

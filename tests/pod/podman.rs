@@ -1,0 +1,113 @@
+//! podman with a store and settings of the tests' own, and the two images that they run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+/// The agent's image, as `build.sh image` and the manifests name it.
+pub const AGENT_IMAGE: &str = concat!("localhost/chaos-agent:", env!("CARGO_PKG_VERSION"));
+
+/// Where this tier keeps what it makes.
+pub fn home() -> &'static Path {
+    static HOME: OnceLock<PathBuf> = OnceLock::new();
+    HOME.get_or_init(|| {
+        let target = std::env::var("CHAOS_TARGET").unwrap_or_else(|_| format!("{}/target", root().display()));
+        let home = Path::new(&target).join("pod");
+        fs::create_dir_all(&home).unwrap();
+        fs::write(home.join("containers.conf"), SETTINGS).unwrap();
+        home
+    })
+}
+
+/// What podman must not take from the machine that the tests run on.
+const SETTINGS: &str = r#"[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=1000:1000"]
+[engine]
+runtime = "runc"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+"#;
+
+/// The top of the project.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// podman on the tests' own store. vfs works on any file system, and the images are small.
+pub fn command(arguments: &[&str]) -> Command {
+    let home = home();
+    let mut command = Command::new("podman");
+    command.env("CONTAINERS_CONF", home.join("containers.conf"));
+    command.args(["--storage-driver", "vfs", "--root"]).arg(home.join("store"));
+    command.arg("--runroot").arg(home.join("run")).arg("--tmpdir").arg(home.join("tmp"));
+    command.args(arguments);
+    command
+}
+
+/// Runs podman and gives what it printed; fails the test when it fails.
+pub fn podman(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    assert!(output.status.success(), "podman {arguments:?}: {}", words(&output));
+    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+}
+
+/// Runs podman, whatever comes of it.
+pub fn run(arguments: &[&str]) -> Output {
+    command(arguments).output().expect("podman starts")
+}
+
+/// Everything that a command printed.
+pub fn words(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Builds both images, once: the product's from `Dockerfile.scratch`, and one that stands in for the manifest's
+/// web server under the very name that the manifest uses.
+pub fn images() {
+    static ONCE: OnceLock<()> = OnceLock::new();
+    ONCE.get_or_init(|| {
+        let product = std::env::var("CHAOS_AGENT")
+            .expect("CHAOS_AGENT names the product; ./build.sh test pod does that");
+        let context = home().join("image");
+        fs::create_dir_all(context.join("dist")).unwrap();
+        fs::copy(product, context.join("dist/chaos-agent-linux-amd64")).unwrap();
+        fs::copy(root().join("Dockerfile.scratch"), context.join("Dockerfile.scratch")).unwrap();
+        build(AGENT_IMAGE, &context);
+
+        let context = home().join("app");
+        fs::create_dir_all(&context).unwrap();
+        fs::copy("/bin/busybox", context.join("busybox")).unwrap();
+        fs::write(context.join("Dockerfile.scratch"), APP).unwrap();
+        build(&app_image(), &context);
+    });
+}
+
+/// A web server whose process is called nginx, as the real one's is: busybox's, started under that name.
+const APP: &str = r#"FROM scratch
+COPY busybox /bin/sh
+COPY busybox /bin/nginx
+USER 101:101
+ENTRYPOINT ["/bin/sh", "-c", "exec -a httpd /bin/nginx -f -p 8080 -h /bin"]
+"#;
+
+/// The application's image in the manifest.
+fn app_image() -> String {
+    let images = manifest_images();
+    images
+        .into_iter()
+        .find(|image| image != AGENT_IMAGE)
+        .expect("an image of the application in the manifest")
+}
+
+/// Every image that the manifest names, in its order.
+pub fn manifest_images() -> Vec<String> {
+    let text = fs::read_to_string(root().join("deploy/sidecar.yaml")).unwrap();
+    text.lines().filter_map(|line| line.trim().strip_prefix("image: ").map(str::to_owned)).collect()
+}
+
+fn build(name: &str, context: &Path) {
+    let file = context.join("Dockerfile.scratch");
+    let (file, context) = (file.to_str().unwrap(), context.to_str().unwrap());
+    podman(&["build", "-q", "--network", "none", "-f", file, "-t", name, context]);
+}
