@@ -57,6 +57,12 @@ pub trait Failure: Send + Sync {
     /// A sentence for the reader of the log; everything applied is reverted by then.
     fn inject(&self, injection: &Injection<'_>) -> Result<Outcome>;
 
+    /// Called on the thread of an injection after its success was counted and shown as over: watches what the
+    /// fault led to (the return of a victim), until it knows or the injection is cancelled. Changes nothing.
+    fn follow(&self, injection: &Injection<'_>) {
+        let _ = injection;
+    }
+
     /// The series that this kind adds to through [`Injection::measure`], beyond those that all kinds share;
     /// they are shown at zero before the first injection.
     fn series(&self) -> &'static [Series] {

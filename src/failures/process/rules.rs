@@ -134,7 +134,6 @@ fn is_name_protected(name: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proc::Stat;
 
     fn protected(comm: &str, cmdline: &[u8]) -> bool {
         let stat =
