@@ -9,7 +9,7 @@ use crate::dice::{self, Roll};
 use crate::error::{Context, Result};
 use crate::failures::{Host, Injection, Outcome};
 use crate::guard::Guard;
-use crate::metrics::{Metrics, Status};
+use crate::metrics::{self, Metrics, Status};
 use crate::sys::event::EventFd;
 use crate::sys::poll;
 use crate::{command, undo};
@@ -52,6 +52,9 @@ impl Agent {
     pub fn new(config: Config, seed: u64, metrics: Arc<Metrics>) -> Result<Agent> {
         for entry in config.entries.iter().filter(|entry| entry.enabled) {
             metrics.register(entry.kind.name);
+            for (family, labels) in entry.failure.iter().flat_map(|failure| failure.series()) {
+                metrics.touch(family, labels);
+            }
         }
         let ended = EventFd::new().doing("open", "an eventfd")?;
         let exporter = &config.agent.metrics;
@@ -181,6 +184,10 @@ impl Agent {
             cancel,
             host: &self.host,
             on_active: &|| self.metrics.active(kind, 1),
+            measure: &|(family, labels), value| match family.kind {
+                metrics::Kind::Histogram(_) => self.metrics.observe(family, labels, value),
+                _ => self.metrics.add(family, labels, value),
+            },
             guard: &self.guard,
             active: AtomicBool::new(false),
         };

@@ -1,13 +1,18 @@
 //! The program: argv to command to exit code. An error is printed once, here.
 
 use chaos_agent::cli;
+use chaos_agent::error::Error;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     match cli::run(std::env::args_os()) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            cli::complain(&format!("chaos-agent: {error}"));
+            match &error {
+                // Lines that start with FILE:LINE:COLUMN, as editors and other tools expect them.
+                Error::Config(lines) => cli::complain(lines),
+                other => cli::complain(&format!("chaos-agent: {other}")),
+            }
             ExitCode::from(error.exit_code())
         }
     }

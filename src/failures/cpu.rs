@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn every_key_is_read_and_wrong_ones_are_named() {
-        let host = Host { proc: "/nowhere".into(), sys: "/nowhere".into() };
+        let host = Host { proc: "/nowhere".into(), sys: "/nowhere".into(), ..Host::default() };
         let allowed = short(Cgroup::default().cpus());
         let line = |text| {
             let (problems, failure) = read(text);

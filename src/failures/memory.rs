@@ -379,7 +379,7 @@ mod tests {
         }
 
         fn host(&self) -> Host {
-            Host { proc: self.0.join("proc"), sys: self.0.join("sys") }
+            Host { proc: self.0.join("proc"), sys: self.0.join("sys"), ..Host::default() }
         }
 
         fn cgroup(&self) -> Cgroup {
@@ -519,7 +519,7 @@ mod tests {
             error.starts_with("cannot fill 50 % of the container's memory limit: it has none"),
             "{error}"
         );
-        let unknown = Host { proc: "/nowhere".into(), sys: "/nowhere".into() };
+        let unknown = Host { proc: "/nowhere".into(), sys: "/nowhere".into(), ..Host::default() };
         assert!(memory(501).check(&unknown).is_ok(), "what cannot be known is no reason to refuse");
     }
 
@@ -544,7 +544,7 @@ mod tests {
             memory(1).describe(&open.host()),
             "fills 1 MiB of memory (1000 MiB available on the machine)"
         );
-        let unknown = Host { proc: "/nowhere".into(), sys: "/nowhere".into() };
+        let unknown = Host { proc: "/nowhere".into(), sys: "/nowhere".into(), ..Host::default() };
         assert_eq!(memory(1).describe(&unknown), "fills 1 MiB of memory (limit unknown)");
     }
 

@@ -126,7 +126,10 @@ fn place(text: &str, byte: usize) -> At {
 /// serde_yaml's words in ours.
 fn explain(error: &str) -> String {
     let known = [
-        ("more than one document", "the file holds several YAML documents (---); only one is possible"),
+        (
+            "more than one document",
+            "the file holds several YAML documents (---), or goes on behind the end of the first",
+        ),
         ("recursion limit", "nested too deeply"),
         ("repetition limit", "aliases are used too often"),
         (

@@ -11,8 +11,7 @@ fn config(agent: &str, failures: &str) -> String {
 }
 
 const CPU: &str = "  cpu: {enabled: true, probability: 1, duration_seconds: 0.2, cores: 1}";
-const FOR_EVER: &str = "\
-  cpu: {enabled: true, probability: 1, duration_seconds: 3600, cores: 2}
+const FOR_EVER: &str = "  cpu: {enabled: true, probability: 1, duration_seconds: 3600, cores: 2}
   memory: {enabled: true, probability: 1, duration_seconds: 3600, mb: 50}
   process: {enabled: true, probability: 1, target_name: stubborn-victim}";
 
@@ -31,8 +30,7 @@ fn an_injection_is_counted_shown_while_active_and_timed() {
 
 #[test]
 fn an_entry_that_is_active_is_not_rolled_again_and_the_others_are() {
-    let failures = "\
-  long: {type: cpu, enabled: true, probability: 1, duration_seconds: 3600, cores: 1}
+    let failures = "  long: {type: cpu, enabled: true, probability: 1, duration_seconds: 3600, cores: 1}
   short: {type: cpu, enabled: true, probability: 1, duration_seconds: 0.001, cores: 1}";
     let agent = Agent::start(&config("  interval_seconds: 0.05", failures));
     agent.wait_logs("short: success", 5);

@@ -108,6 +108,7 @@ fn inject(failure: &dyn Failure, cancel: &Cancel) -> (Result<Outcome>, bool) {
         seed: 1,
         cancel,
         host: &host,
+        measure: &|_, _| {},
         on_active: &on_active,
         guard: &guard,
         active: AtomicBool::new(false),
