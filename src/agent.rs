@@ -213,6 +213,7 @@ impl Agent {
             }
         };
         self.metrics.count(kind, status);
+        failure.follow(&injection);
     }
 
     /// Forgets the injections that have ended.

@@ -57,8 +57,9 @@ pub trait Failure: Send + Sync {
     /// A sentence for the reader of the log; everything applied is reverted by then.
     fn inject(&self, injection: &Injection<'_>) -> Result<Outcome>;
 
-    /// Called on the thread of an injection after its success was counted and shown as over: watches what the
-    /// fault led to (the return of a victim), until it knows or the injection is cancelled. Changes nothing.
+    /// Called on the thread of an injection after it was counted and shown as over, however it ended: watches
+    /// what the fault led to (the return of a victim) until that is known or the injection is cancelled. Changes
+    /// nothing. The entry is not rolled again before it returns.
     fn follow(&self, injection: &Injection<'_>) {
         let _ = injection;
     }

@@ -68,12 +68,16 @@ struct ProcessFault {
 }
 
 fn parse(section: &mut Section<'_>) -> Option<Box<dyn Failure>> {
+    Some(Box::new(parse_fault(section)?))
+}
+
+fn parse_fault(section: &mut Section<'_>) -> Option<ProcessFault> {
     let selection = Selection::parse(section);
     let choice = Choice::parse(section);
     let action = parse_action(section);
     let recovery = section.seconds_or("recovery_seconds", 0.0..=3600.0, 30.0);
     let (own, watch) = (std::process::id(), Mutex::new(None));
-    Some(Box::new(ProcessFault { selection: selection?, choice, action, recovery, own, watch }))
+    Some(ProcessFault { selection: selection?, choice, action, recovery, own, watch })
 }
 
 fn parse_action(section: &mut Section<'_>) -> Action {

@@ -44,7 +44,9 @@ impl Watch {
     /// return's time in seconds. Returns how many are still missing.
     ///
     /// The kernel tells nobody without capabilities that a process starts, so this looks, ever more rarely: the
-    /// new process's start time says when it came, to 10 ms, however late the look.
+    /// new process's start time says when it came, to 10 ms, however late the look. Only a process that was
+    /// there under another name at the look before (a start script that became the program) counts from the
+    /// look that saw it, a tenth of the time too late at most.
     ///
     /// # Errors
     /// `/proc` cannot be read.
@@ -59,12 +61,13 @@ impl Watch {
         let begin = Instant::now();
         let mut deaths = std::mem::take(&mut self.deaths).into_iter();
         let mut pause = SOONEST;
+        let mut last_look = clock::boot_ms();
         while deaths.len() > 0 && begin.elapsed() < self.limit {
             let left = self.limit.saturating_sub(begin.elapsed());
             if cancel.wait(pause.min(left)) == Waited::Cancelled {
                 break;
             }
-            let look = Instant::now();
+            let (look, looked) = (Instant::now(), clock::boot_ms());
             let found = find(reader, own, selection).doing("list", "processes")?;
             for one in found.candidates {
                 if self.known.contains(&(one.pid, one.start)) {
@@ -72,20 +75,22 @@ impl Watch {
                 }
                 self.known.push((one.pid, one.start));
                 if let Some(death) = deaths.next() {
-                    back(since(death, one.start, clock::boot_ms()));
+                    back(since(death, one.start, last_look, clock::boot_ms()));
                 }
             }
-            pause = (begin.elapsed() / 4).max(look.elapsed() * SHARE).clamp(SOONEST, LATEST);
+            last_look = looked;
+            pause = (begin.elapsed() / 10).max(look.elapsed() * SHARE).clamp(SOONEST, LATEST);
         }
         Ok(deaths.len())
     }
 }
 
-/// Seconds from the death to a start in clock ticks that was seen at `now`. A tick counts from its middle.
-fn since(death: Death, start: u64, now: u64) -> f64 {
+/// Seconds from the death to a start in clock ticks that was seen at `now` and not at `last_look`. A tick counts
+/// from its middle.
+fn since(death: Death, start: u64, last_look: u64, now: u64) -> f64 {
     let started = start.saturating_mul(TICK_MS).saturating_add(TICK_MS / 2);
-    let most = now.saturating_sub(death.0);
-    started.saturating_sub(death.0).min(most) as f64 / 1000.0
+    let came = if started.saturating_add(TICK_MS) < last_look { now } else { started.min(now) };
+    came.saturating_sub(death.0) as f64 / 1000.0
 }
 
 #[cfg(test)]
@@ -94,9 +99,10 @@ mod tests {
 
     #[test]
     fn the_start_time_counts_and_never_more_than_was_seen() {
-        assert_eq!(since(Death(1000), 200, 5000), 1.005, "seen late");
-        assert_eq!(since(Death(1000), 100, 1002), 0.002, "within the tick of the death");
-        assert_eq!(since(Death(1000), 99, 5000), 0.0, "started before the death was noticed");
-        assert_eq!(since(Death(1000), u64::MAX, 900), 0.0);
+        assert_eq!(since(Death(1000), 200, 1500, 5000), 1.005, "seen late");
+        assert_eq!(since(Death(1000), 200, 4000, 5000), 4.0, "there before, under another name");
+        assert_eq!(since(Death(1000), 100, 1000, 1002), 0.002, "within the tick of the death");
+        assert_eq!(since(Death(1000), 99, 1000, 1003), 0.0, "started before the death was noticed");
+        assert_eq!(since(Death(1000), u64::MAX, 900, 900), 0.0);
     }
 }

@@ -136,9 +136,7 @@ mod tests {
     use super::*;
 
     fn protected(comm: &str, cmdline: &[u8]) -> bool {
-        let stat =
-            Stat { pid: 9, comm: comm.as_bytes(), state: b'S', ppid: 1, session: 9, flags: 0, start: 1 };
-        is_protected(&Process { stat, cmdline })
+        is_protected(&Process { pid: 9, comm: comm.as_bytes(), cmdline })
     }
 
     #[test]
