@@ -1,6 +1,6 @@
 //! Figures of the exporter, measured on the real binary from outside, each beside its goal.
 //!
-//! `cargo bench --bench http -- BINARY [CONFIG PORT]`, or `CHAOS_AGENT_BIN`, `CHAOS_BENCH_CONFIG` and
+//! `cargo bench --bench http -- BINARY [CONFIG PORT]`, or `CHAOS_AGENT`, `CHAOS_BENCH_CONFIG` and
 //! `CHAOS_BENCH_PORT`. Without a configuration it writes one that injects nothing. Without a binary it measures
 //! the library alone, in a process of its own, and says so.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     if words.first().is_some_and(|word| word == "serve") {
         return serve(words[1].parse().unwrap());
     }
-    let names = ["CHAOS_AGENT_BIN", "CHAOS_BENCH_CONFIG", "CHAOS_BENCH_PORT"];
+    let names = ["CHAOS_AGENT", "CHAOS_BENCH_CONFIG", "CHAOS_BENCH_PORT"];
     for name in &names[words.len().min(3)..] {
         words.extend(env::var(name));
     }
@@ -109,8 +109,7 @@ impl Agent {
         Running(command.spawn().unwrap_or_else(|error| panic!("{}: {error}", self.program.display())))
     }
 
-    /// Microseconds from exec to the end of the first good answer. Retries without a pause: what it costs is
-    /// on the other core.
+    /// Microseconds from exec to the end of the first good answer. Tries again without a pause.
     fn starts(&self) -> Vec<f64> {
         let start = |_| {
             let began = Instant::now();
@@ -132,6 +131,8 @@ impl Agent {
     fn first_answer(&self, began: Instant) {
         let mut buffer = Vec::new();
         while !TcpStream::connect(self.address).is_ok_and(|mut stream| scrape(&mut stream, &mut buffer)) {
+            // Where the other core is busy, whoever spins would keep the agent waiting for a time slice (3 ms).
+            std::thread::yield_now();
             assert!(began.elapsed() < Duration::from_secs(10), "no answer from {}", self.address);
         }
     }

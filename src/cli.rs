@@ -2,8 +2,8 @@
 
 use crate::commands;
 use crate::error::{Error, Result};
+use crate::output;
 use std::ffi::OsString;
-use std::io::Write;
 use std::path::Path;
 
 /// A row of [`COMMANDS`].
@@ -30,6 +30,12 @@ const COMMANDS: &[Command] = &[
         run: commands::validate::run,
     },
     Command {
+        name: "revert",
+        options: "[--dry-run]",
+        about: "remove the network faults that an agent left behind here, or only list them",
+        run: commands::revert::run,
+    },
+    Command {
         name: "tc",
         options: "WORDS",
         about: "the built-in subset of iproute2's tc (qdisc add|del|show ...)",
@@ -47,7 +53,7 @@ const COMMANDS: &[Command] = &[
 pub fn run(args: impl Iterator<Item = OsString>) -> Result<u8> {
     let mut words = Vec::new();
     for word in args {
-        words.push(word.into_string().map_err(|word| usage(format!("{word:?} is not valid UTF-8")))?);
+        words.push(word.into_string().map_err(|word| Error::usage(format!("{word:?} is not valid UTF-8")))?);
     }
     let name =
         words.first().map_or("", |name| Path::new(name).file_name().map_or("", |n| n.to_str().unwrap_or("")));
@@ -55,25 +61,20 @@ pub fn run(args: impl Iterator<Item = OsString>) -> Result<u8> {
     if name == "tc" {
         return commands::tc::run(&words[1..]);
     }
-    let Some(word) = words.get(1) else { return Err(usage("a command is missing".to_owned())) };
+    let Some(word) = words.get(1) else { return Err(Error::usage("a command is missing")) };
     let word = match word.as_str() {
         "-h" | "--help" => "help",
         "-V" | "--version" => "version",
         other => other,
     };
     let Some(command) = COMMANDS.iter().find(|command| command.name == word) else {
-        return Err(usage(format!("{word:?} is not a command")));
+        return Err(Error::usage(format!("{word:?} is not a command")));
     };
     let rest = words.get(2..).unwrap_or_default();
     if word != "tc" && rest.iter().any(|word| word == "-h" || word == "--help") {
         return help(&[]);
     }
     (command.run)(rest)
-}
-
-/// A usage error, with where to look.
-pub(crate) fn usage(why: String) -> Error {
-    Error::Usage(format!("{why}; see chaos-agent help"))
 }
 
 fn help(_args: &[String]) -> Result<u8> {
@@ -84,22 +85,11 @@ fn help(_args: &[String]) -> Result<u8> {
     }
     text += "\nWithout --config: $CHAOS_CONFIG, ./config.yaml, /app/config.yaml, /etc/chaos-agent/config.yaml.\n\
              Exit codes: 0 done, 1 failed, 64 wrong command line or config.\n";
-    print(&text);
+    output::print(&text);
     Ok(0)
 }
 
 fn version(_args: &[String]) -> Result<u8> {
-    print(concat!("chaos-agent ", env!("CARGO_PKG_VERSION"), "\n"));
+    output::print(concat!("chaos-agent ", env!("CARGO_PKG_VERSION"), "\n"));
     Ok(0)
-}
-
-/// Writes to standard output; a reader that has gone away or a full disk is no reason to end.
-pub fn print(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-}
-
-/// Writes a line to standard error, likewise.
-pub fn complain(text: &str) {
-    let _ = std::io::stderr().lock().write_all(format!("{text}\n").as_bytes());
 }

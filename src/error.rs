@@ -39,6 +39,11 @@ impl Error {
         Error::Refused(why.into())
     }
 
+    /// A wrong command line, with where to look.
+    pub fn usage(why: impl Display) -> Error {
+        Error::Usage(format!("{why}; see chaos-agent help"))
+    }
+
     /// The process exit code that stands for this error.
     pub fn exit_code(&self) -> u8 {
         match self {

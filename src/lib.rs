@@ -6,15 +6,15 @@
 //!
 //! ```text
 //! 9 main
-//! 8 cli commands
-//! 7 agent http
-//! 6 dice
-//! 5 config
+//! 8 cli
+//! 7 commands
+//! 6 agent http
+//! 5 config dice
 //! 4 failures
 //! 3 guard
 //! 2 undo
 //! 1 tc proc cgroup settings command
-//! 0 sys error cancel metrics logging
+//! 0 sys error cancel metrics logging output
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout))]
 
@@ -32,6 +32,7 @@ pub mod guard;
 pub mod http;
 pub mod logging;
 pub mod metrics;
+pub mod output;
 pub mod proc;
 pub mod settings;
 pub mod sys;

@@ -1,7 +1,7 @@
 //! The program: argv to command to exit code. An error is printed once, here.
 
-use chaos_agent::cli;
 use chaos_agent::error::Error;
+use chaos_agent::{cli, output};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -10,8 +10,8 @@ fn main() -> ExitCode {
         Err(error) => {
             match &error {
                 // Lines that start with FILE:LINE:COLUMN, as editors and other tools expect them.
-                Error::Config(lines) => cli::complain(lines),
-                other => cli::complain(&format!("chaos-agent: {other}")),
+                Error::Config(lines) => output::complain(lines),
+                other => output::complain(&format!("chaos-agent: {other}")),
             }
             ExitCode::from(error.exit_code())
         }

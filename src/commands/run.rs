@@ -2,7 +2,6 @@
 
 use crate::agent::Agent;
 use crate::cancel::Cancel;
-use crate::cli;
 use crate::config::{self, Loaded};
 use crate::error::{Context, Error, Result};
 use crate::metrics::Metrics;
@@ -30,6 +29,7 @@ pub fn run(args: &[String]) -> Result<u8> {
         false => config::load(options.config.as_deref())?,
     };
     config.agent.dry_run |= options.dry_run;
+    let dry_run = config.agent.dry_run;
     let trouble = logging::init(&config.logging);
     let stop = Arc::new(Cancel::new().doing("open", "an eventfd")?);
     watch_signals(&stop)?;
@@ -43,7 +43,8 @@ pub fn run(args: &[String]) -> Result<u8> {
         false => None,
     };
     let source = path.map_or_else(|| "built in".to_owned(), |path| path.display().to_string());
-    log::info!("chaos-agent {} started, config {source}, seed {seed}", env!("CARGO_PKG_VERSION"));
+    let mode = if dry_run { ", dry run" } else { "" };
+    log::info!("chaos-agent {} started{mode}, config {source}, seed {seed}", env!("CARGO_PKG_VERSION"));
     for text in trouble.iter().chain(&warnings) {
         log::warn!("{text}");
     }
@@ -69,17 +70,17 @@ fn parse(args: &[String]) -> Result<Options> {
             "--demo" => options.demo = true,
             "--dry-run" => options.dry_run = true,
             "--config" => {
-                let file = words.next().ok_or_else(|| cli::usage("--config needs a FILE".to_owned()))?;
+                let file = words.next().ok_or_else(|| Error::usage("--config needs a FILE"))?;
                 options.config = Some(file.into());
             }
             other => match other.strip_prefix("--config=") {
                 Some(file) => options.config = Some(file.into()),
-                None => return Err(cli::usage(format!("run does not know {other:?}"))),
+                None => return Err(Error::usage(format!("run does not know {other:?}"))),
             },
         }
     }
     if options.demo && options.config.is_some() {
-        return Err(cli::usage("--demo brings its own config; leave out --config".to_owned()));
+        return Err(Error::usage("--demo brings its own config; leave out --config"));
     }
     Ok(options)
 }

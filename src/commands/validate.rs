@@ -14,10 +14,10 @@ pub fn run(args: &[String]) -> Result<u8> {
     let file = match args {
         [] => None,
         [option] if option.starts_with('-') => {
-            return Err(Error::Usage(format!("validate does not know {option:?}; see chaos-agent help")));
+            return Err(Error::usage(format!("validate does not know {option:?}")));
         }
         [file] => Some(Path::new(file)),
-        _ => return Err(Error::Usage("validate takes one FILE at most; see chaos-agent help".to_owned())),
+        _ => return Err(Error::usage("validate takes one FILE at most")),
     };
     let loaded = config::load(file)?;
     let mut warnings = String::new();

@@ -178,7 +178,9 @@ impl State<'_> {
         self.nodes += 1;
         self.text += text;
         match self.nodes > MAX_NODES || self.text > MAX_TEXT {
-            true => Err(self.stop("the file is too large once its aliases are expanded")),
+            true => {
+                Err(self.stop("the file is too large: over 20,000 values or 1 MiB of text, aliases expanded"))
+            }
             false => Ok(()),
         }
     }
@@ -493,9 +495,9 @@ mod tests {
         for n in 1..12 {
             laughs += &format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 10].join(", "));
         }
-        assert!(bad(&laughs).contains("too large once its aliases are expanded"));
+        assert!(bad(&laughs).contains("too large: over 20,000 values"));
         let wide = format!("a: &a \"{}\"\nb: [{}]", "x".repeat(30_000), "*a,".repeat(10_000));
-        assert!(bad(&wide).contains("too large once its aliases are expanded"));
+        assert!(bad(&wide).contains("too large: over 20,000 values"));
         assert!(bad(&"[".repeat(60_000)).contains("brackets"));
         assert!(bad(&"{a: ".repeat(16_000)).contains("brackets"));
         assert!(bad(&format!("{}1", "- ".repeat(30_000))).contains("nested too deeply"));

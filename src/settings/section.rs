@@ -258,6 +258,17 @@ impl<'a> Section<'a> {
         value
     }
 
+    /// The same, with a default that the effective config shows.
+    pub fn strings_or(&mut self, key: &str, default: &[&str]) -> Vec<String> {
+        if self.has(key) {
+            return self.strings(key).unwrap_or_default();
+        }
+        _ = self.value(key);
+        let words = || default.iter().map(|word| (*word).to_owned());
+        self.record(key, Value::List(words().map(|word| Value::Text(word).into()).collect()));
+        words().collect()
+    }
+
     /// A text or a list of texts; whole numbers count as text, so that ports need no quotes.
     pub fn strings(&mut self, key: &str) -> Option<Vec<String>> {
         let word = |value: &Value| match value {

@@ -14,6 +14,8 @@ pub mod poll;
 pub mod sched;
 pub mod signal;
 pub mod task;
+#[cfg(all(panic = "abort", target_env = "musl"))]
+pub mod unwind;
 pub mod usage;
 
 use std::io;

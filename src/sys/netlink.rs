@@ -81,7 +81,7 @@ impl Netlink {
         let fd = check(fd)?;
         // SAFETY: the kernel returned this descriptor just now and nobody else knows it.
         let socket = Netlink(unsafe { OwnedFd::from_raw_fd(fd) });
-        let patience = libc::timeval { tv_sec: PATIENCE.as_secs() as libc::time_t, tv_usec: 0 };
+        let patience = libc::timeval { tv_sec: PATIENCE.as_secs() as _, tv_usec: 0 };
         socket.option(libc::SOL_SOCKET, libc::SO_RCVTIMEO, &patience)?;
         // Kernels before 4.12 (EXT_ACK), 4.3 (CAP_ACK) and 4.20 (STRICT_CHK) refuse these and work without.
         for option in [libc::NETLINK_EXT_ACK, libc::NETLINK_CAP_ACK, libc::NETLINK_GET_STRICT_CHK] {

@@ -53,6 +53,12 @@ fn verdict(word: &str) -> Option<i32> {
     known.map(|(_, number)| *number)
 }
 
+/// 1 for the second of two words, 0 for the first; both may be cut short.
+fn second(word: &str, table: [&str; 2]) -> Option<u32> {
+    let place = table.iter().position(|entry| !word.is_empty() && entry.starts_with(word));
+    place.map(|place| place as u32)
+}
+
 impl Action {
     fn new(kind: &str, verdict: i32) -> Action {
         Action {
@@ -87,11 +93,8 @@ impl Action {
 
     /// `egress|ingress redirect|mirror dev DEV`
     fn parse_mirred(words: &mut Words<'_>) -> Parsed<Action> {
-        let place = |table: [&'static str; 2]| {
-            move |word: &str| table.iter().position(|entry| !word.is_empty() && entry.starts_with(word))
-        };
-        let ingress = words.value("mirred", place(["egress", "ingress"]))? as u32;
-        let mirror = words.value("mirred", place(["redirect", "mirror"]))? as u32;
+        let ingress = words.value("mirred", |word| second(word, ["egress", "ingress"]))?;
+        let mirror = words.value("mirred", |word| second(word, ["redirect", "mirror"]))?;
         if !words.accept("dev") {
             return Err(Stop::options("Illegal \"mirred\": the device is missing"));
         }
@@ -144,7 +147,7 @@ impl Action {
         let known = VERDICTS.iter().find(|(name, number)| *number == self.verdict && *name != "shot");
         let verdict = known.map_or_else(|| self.verdict.to_string(), |(name, _)| (*name).to_owned());
         out.open("", '{');
-        out.number("order", self.order, format_args!("\n\taction order {}: ", self.order));
+        out.number("order", &self.order, format_args!("\n\taction order {}: ", self.order));
         out.string("kind", &self.kind, "");
         match self.kind.as_str() {
             "mirred" => self.print_mirred(&verdict, out),
@@ -155,9 +158,9 @@ impl Action {
             }
         }
         let tab = if self.kind == "gact" { "\t " } else { "\t" };
-        out.number("index", self.index, format_args!("\n{tab}index {}", self.index));
-        out.number("ref", self.references, format_args!(" ref {}", self.references));
-        out.number("bind", self.bindings, format_args!(" bind {}", self.bindings));
+        out.number("index", &self.index, format_args!("\n{tab}index {}", self.index));
+        out.number("ref", &self.references, format_args!(" ref {}", self.references));
+        out.number("bind", &self.bindings, format_args!(" bind {}", self.bindings));
         if out.stats {
             self.print_times(out);
         }
@@ -196,7 +199,7 @@ impl Action {
         for (at, name, word) in times {
             let ticks = u64_at(&self.times, at);
             if ticks != 0 {
-                out.number(name, ticks / 100, format_args!(" {word} {} sec", ticks / 100));
+                out.number(name, &(ticks / 100), format_args!(" {word} {} sec", ticks / 100));
             }
         }
     }

@@ -15,10 +15,10 @@ pub fn show(mut words: Words<'_>, settings: Settings, socket: &Netlink) -> Parse
     while let Some(word) = words.next() {
         match keyword(word, &["dev", "qdisc", "classid", "root", "parent"]) {
             "dev" => tcm.ifindex = device(words.need()?)?,
-            "qdisc" => qdisc = words.value("qdisc", words::handle)?,
-            "classid" => class = words.value("classid", words::classid)?,
+            "qdisc" => qdisc = words.place("qdisc", words::handle)?,
+            "classid" => class = words.place("classid", words::classid)?,
             "root" => tcm.parent = code::ROOT,
-            "parent" => tcm.parent = words.value("parent", words::classid)?,
+            "parent" => tcm.parent = words.place("parent", words::classid)?,
             _ => return Err(Stop::line(format!("What is \"{word}\"? Try \"tc class help\"."))),
         }
     }

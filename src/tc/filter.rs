@@ -68,13 +68,13 @@ impl<'a> Place<'a> {
                 "root" => place.parent = code::ROOT,
                 "ingress" => place.parent = INGRESS,
                 "egress" => place.parent = EGRESS,
-                "parent" => place.parent = words.value("parent", words::classid)?,
+                "parent" => place.parent = words.place("parent", words::classid)?,
                 "handle" => place.handle = Some(words.need()?),
                 "preference" | "priority" => {
                     place.preference =
-                        words.value("priority", |word| words::unsigned(word)?.try_into().ok())?;
+                        words.place("priority", |word| words::unsigned(word)?.try_into().ok())?;
                 }
-                "protocol" => place.protocol = Some(words.value("protocol", protocol)?),
+                "protocol" => place.protocol = Some(words.place("protocol", protocol)?),
                 _ => {
                     place.kind = Some(word);
                     break;
@@ -186,11 +186,11 @@ impl Filter {
             out.string("protocol", &name, "protocol ");
         }
         if asked.preference != self.preference {
-            out.number("pref", self.preference, format_args!("pref {} ", self.preference));
+            out.number("pref", &self.preference, format_args!("pref {} ", self.preference));
         }
         out.string("kind", &self.kind, "");
         if let Some(chain) = self.chain {
-            out.number("chain", chain, format_args!("chain {chain} "));
+            out.number("chain", &chain, format_args!("chain {chain} "));
         }
         if let Some(options) = &self.options {
             out.open("options", '{');

@@ -137,16 +137,16 @@ fn counters(out: &mut Printer, statistics: &[u8], before: &str) {
     if let Some(basic) = find(statistics, BASIC) {
         let (bytes, packets) = (u64_at(basic, 0), u64::from(u32_at(basic, 8)));
         let packets = find(statistics, PACKETS64).map_or(packets, |wide| u64_at(wide, 0).max(packets));
-        out.number("bytes", bytes, format_args!("{before}Sent {bytes} bytes"));
-        out.number("packets", packets, format_args!(" {packets} pkt"));
+        out.number("bytes", &bytes, format_args!("{before}Sent {bytes} bytes"));
+        out.number("packets", &packets, format_args!(" {packets} pkt"));
     }
     if let Some(queue) = find(statistics, QUEUE) {
         let [qlen, backlog, drops, requeues, overlimits] = [0, 4, 8, 12, 16].map(|at| u32_at(queue, at));
-        out.number("drops", drops, format_args!(" (dropped {drops}"));
-        out.number("overlimits", overlimits, format_args!(", overlimits {overlimits}"));
-        out.number("requeues", requeues, format_args!(" requeues {requeues}) \n"));
-        out.number("backlog", backlog, format_args!("{before}backlog {}", print::size(backlog)));
-        out.number("qlen", qlen, format_args!(" {qlen}p requeues {requeues}"));
+        out.number("drops", &drops, format_args!(" (dropped {drops}"));
+        out.number("overlimits", &overlimits, format_args!(", overlimits {overlimits}"));
+        out.number("requeues", &requeues, format_args!(" requeues {requeues}) \n"));
+        out.number("backlog", &backlog, format_args!("{before}backlog {}", print::size(backlog)));
+        out.number("qlen", &qlen, format_args!(" {qlen}p requeues {requeues}"));
     }
 }
 

@@ -83,7 +83,7 @@ impl Options {
             Options::Fifo(limit) => {
                 let limit = limit.unwrap_or(0);
                 let text = if kind == "bfifo" { print::size(limit) } else { format!("{limit}p") };
-                out.number("limit", limit, format_args!("limit {text}"));
+                out.number("limit", &limit, format_args!("limit {text}"));
             }
             Options::None if kind == "ingress" => out.text(format_args!("---------------- ")),
             Options::None => {}
@@ -107,12 +107,12 @@ pub fn change(verb: &str, mut words: Words<'_>) -> Parsed<Message> {
     while let Some(word) = words.next() {
         match word {
             "dev" => dev = Some(words.need()?),
-            "handle" => tcm.handle = words.value("handle", words::handle)?,
+            "handle" => tcm.handle = words.place("handle", words::handle)?,
             "root" | "ingress" | "clsact" | "parent" if tcm.parent != 0 => {
                 return Err(Stop::line(format!("Error: \"{word}\" is a duplicate parent ID")));
             }
             "root" => tcm.parent = code::ROOT,
-            "parent" => tcm.parent = words.value("parent", words::classid)?,
+            "parent" => tcm.parent = words.place("parent", words::classid)?,
             "ingress" | "clsact" => {
                 (tcm.parent, tcm.handle) = (code::INGRESS, code::INGRESS & 0xffff_0000);
                 qdisc = Some(word);
@@ -184,7 +184,7 @@ impl Qdisc {
             parent => out.string("parent", &print::classid(parent), "parent "),
         }
         if self.references != 1 {
-            out.number("refcnt", self.references, format_args!("refcnt {} ", self.references));
+            out.number("refcnt", &self.references, format_args!("refcnt {} ", self.references));
         }
         out.open("options", '{');
         self.options.print(&self.kind, out);
@@ -209,8 +209,8 @@ pub fn show(mut words: Words<'_>, settings: Settings, socket: &Netlink) -> Parse
             "dev" => dev = Some(device(words.need()?)?),
             "root" => parent = code::ROOT,
             "ingress" | "clsact" => parent = code::INGRESS,
-            "parent" => parent = words.value("parent", words::classid)?,
-            "handle" => handle = words.value("handle", words::handle)?,
+            "parent" => parent = words.place("parent", words::classid)?,
+            "handle" => handle = words.place("handle", words::handle)?,
             _ => return Err(Stop::line(format!("What is \"{word}\"? Try \"tc qdisc help\"."))),
         }
     }

@@ -66,10 +66,10 @@ impl Prio {
 
     /// As tc prints it.
     pub fn print(&self, out: &mut Printer) {
-        out.number("bands", self.bands, format_args!("bands {} priomap", self.bands));
+        out.number("bands", &self.bands, format_args!("bands {} priomap", self.bands));
         out.open("priomap", '[');
         for band in self.priomap {
-            out.number("", band, format_args!(" {band}"));
+            out.number("", &band, format_args!(" {band}"));
         }
         out.close(']');
         out.json("multiqueue", &false);
@@ -245,12 +245,12 @@ impl Tbf {
 
     /// As tc prints it.
     pub fn print(&self, out: &mut Printer) {
-        out.number("rate", self.rate, format_args!("rate {} ", print::rate(self.rate)));
-        out.number("burst", self.burst, format_args!("burst {} ", print::size(self.burst)));
+        out.number("rate", &self.rate, format_args!("rate {} ", print::rate(self.rate)));
+        out.number("burst", &self.burst, format_args!("burst {} ", print::size(self.burst)));
         if self.peakrate > 0 {
             out.text(format_args!("peakrate {} ", print::rate(self.peakrate)));
             if self.mtu_ticks > 0 || self.mpu > 0 {
-                out.number("minburst", self.mtu, format_args!("minburst {} ", print::size(self.mtu)));
+                out.number("minburst", &self.mtu, format_args!("minburst {} ", print::size(self.mtu)));
             }
         }
         let held = |rate: u64, ticks: u32| {
@@ -261,12 +261,12 @@ impl Tbf {
             latency = latency.max(held(self.peakrate, self.mtu_ticks));
         }
         if latency >= 0. {
-            out.number("lat", latency as u64, format_args!("lat {} ", print::time(latency as u32)));
+            out.number("lat", &(latency as u64), format_args!("lat {} ", print::time(latency as u32)));
         } else {
-            out.number("limit", self.limit, format_args!("limit {} ", print::size(self.limit)));
+            out.number("limit", &self.limit, format_args!("limit {} ", print::size(self.limit)));
         }
         if self.overhead > 0 {
-            out.number("overhead", self.overhead, format_args!("overhead {} ", self.overhead));
+            out.number("overhead", &self.overhead, format_args!("overhead {} ", self.overhead));
         }
         if self.atm {
             out.string("linklayer", "atm", "linklayer ");

@@ -154,9 +154,12 @@ impl U32 {
     }
 
     fn parse_traffic_class(&mut self, words: &mut Words<'_>) -> Parsed<()> {
-        let octet = |value: u32| (value <= 0xff).then_some(value << 20);
-        let value = words.value("priority", |word| octet(words::u32(word)?))?;
-        let mask = words.value("priority", |word| octet(words::hex32(word)?))?;
+        let value = words.value("priority", words::u32)?;
+        let mask = words.value("priority", words::hex32)?;
+        if value > 0xff || mask > 0xff {
+            return Err(illegal("priority"));
+        }
+        let (value, mask) = (value << 20, mask << 20);
         self.add(Key { mask, value, offset: 0, next_header: false })
     }
 
@@ -262,10 +265,10 @@ impl U32 {
             out.string("fh", &handle_text(handle), "fh ");
         }
         if handle & 0xfff != 0 {
-            out.number("order", handle & 0xfff, format_args!("order {} ", handle & 0xfff));
+            out.number("order", &(handle & 0xfff), format_args!("order {} ", handle & 0xfff));
         }
         if let Some(divisor) = self.divisor {
-            out.number("ht_divisor", divisor, format_args!("ht divisor {divisor} "));
+            out.number("ht_divisor", &divisor, format_args!("ht divisor {divisor} "));
         } else if let Some(hash) = self.hash {
             out.string("key_ht", &format!("{:x}", hash >> 20), "key ht ");
             out.string("bkt", &format!("{:x}", hash >> 12 & 0xff), "bkt ");
@@ -285,13 +288,13 @@ impl U32 {
         let hits = self.hits.as_ref().filter(|_| out.stats && self.selector);
         let hit = |place: usize| hits.and_then(|hits| hits.get(place)).copied();
         if let (Some(hit), Some(success)) = (hit(0), hit(1)) {
-            out.number("rule_hit", hit, format_args!("(rule hit {hit} "));
-            out.number("success", success, format_args!("success {success})"));
+            out.number("rule_hit", &hit, format_args!("(rule hit {hit} "));
+            out.number("success", &success, format_args!("success {success})"));
         }
         for (place, key) in self.keys.iter().enumerate() {
             key.print(out);
             if let Some(success) = hit(2 + place) {
-                out.number("success", success, format_args!(" (success {success} ) "));
+                out.number("success", &success, format_args!(" (success {success} ) "));
             }
         }
         if !self.actions.is_empty() {

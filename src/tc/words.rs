@@ -81,10 +81,17 @@ impl<'a> Words<'a> {
         same
     }
 
-    /// The value of `key`: the next word, as `parse` understands it.
-    pub fn value<T>(&mut self, key: &str, parse: impl Fn(&str) -> Option<T>) -> Parsed<T> {
+    /// The value of `key`: the next word, as `parse` understands it. A function pointer, so that there is one
+    /// copy of this for each type and not for each parser.
+    #[inline(never)]
+    pub fn value<T>(&mut self, key: &str, parse: fn(&str) -> Option<T>) -> Parsed<T> {
         let word = self.need()?;
         parse(word).ok_or_else(|| Stop::wrong(key, word))
+    }
+
+    /// [`Words::value`] where it stands before the kind: tc cannot read the line then.
+    pub fn place<T>(&mut self, key: &str, parse: fn(&str) -> Option<T>) -> Parsed<T> {
+        self.value(key, parse).map_err(|stop| Stop { code: 255, ..stop })
     }
 }
 

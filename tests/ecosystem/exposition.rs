@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 /// Exit code and output of `promtool check metrics`.
-fn check(text: &[u8]) -> (Option<i32>, String) {
+pub fn check(text: &[u8]) -> (Option<i32>, String) {
     let mut promtool = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())

@@ -1,4 +1,9 @@
-//! The ecosystem tier.
+//! The ecosystem tier: the tools that people already have, on what the agent writes and on what comes with it:
+//! a real Prometheus, promtool, and the validators of Kubernetes and Compose. `run.sh` beside this file finds them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod exposition;
+mod manifests;
+mod prometheus;
+#[path = "../program/support.rs"]
+mod support;

@@ -2,5 +2,12 @@
 //! netem, cgroup v2 limits and network namespaces are real and iproute2 is the judge. One test at a time.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+mod cpu;
+mod ending;
+mod grouped;
 mod machine;
+mod memory;
+mod network;
 mod support;
+mod tc_judge;
+mod wire;

@@ -64,7 +64,7 @@ pub fn tc(space: &Namespace, arguments: &str) -> String {
 
 /// A network namespace with its loopback up, named after the case.
 pub struct Namespace {
-    name: String,
+    pub name: String,
 }
 
 impl Namespace {

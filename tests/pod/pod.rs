@@ -34,10 +34,11 @@ impl Pod {
             text = with_config(&text, config);
         }
         let deployment = format!("pod{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let text = without_ports(&text);
         let text = text.replace("\n  name: chaos-demo\n", &format!("\n  name: {deployment}\n"));
         let file = home().join(format!("{deployment}.yaml")).to_str().unwrap().to_owned();
         fs::write(&file, text).unwrap();
-        let pod = Pod { name: format!("{deployment}-pod"), file };
+        let pod = Pod { name: format!("{deployment}-pod-0"), file };
         podman(&["kube", "play", "--network", "none", &pod.file]);
         pod
     }
@@ -57,9 +58,9 @@ impl Pod {
         self.inspect(name, ".State.Pid").parse().unwrap()
     }
 
-    /// What the agent has logged.
+    /// What the agent has logged of late.
     pub fn log(&self) -> String {
-        podman::words(&podman::run(&["logs", &self.container("chaos-agent")]))
+        podman::words(&podman::run(&["logs", "--tail", "100", &self.container("chaos-agent")]))
     }
 
     /// Waits for a log line of the agent that contains `needle`.
@@ -154,4 +155,23 @@ fn with_config(text: &str, config: &str) -> String {
     let end = start + text[start..].find("---\n").unwrap();
     let indented: String = config.lines().map(|line| format!("    {line}\n")).collect();
     format!("{}{indented}{}", &text[..start], &text[end..])
+}
+
+/// Leaves out every list of container ports: podman would publish them on this machine, and a pod without a
+/// network has nothing to publish.
+fn without_ports(text: &str) -> String {
+    let mut kept = String::new();
+    let mut list = None;
+    for line in text.lines() {
+        let indent = line.len() - line.trim_start().len();
+        if list.is_some_and(|start| indent > start) {
+            continue;
+        }
+        list = (line.trim() == "ports:").then_some(indent);
+        if list.is_none() {
+            kept += line;
+            kept.push('\n');
+        }
+    }
+    kept
 }

@@ -2,7 +2,7 @@
 
 use crate::pod::Pod;
 
-const KILL: &str = "agent: {interval_seconds: 100000}
+const KILL: &str = "agent: {interval_seconds: 1}
 failures:
   process: {enabled: true, probability: 1, target_name: nginx}";
 /// The agent's user in the manifest, up to the line that only its container has.

@@ -58,8 +58,8 @@ fn bad_files() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             (0..300).map(|n| format!("{}a:\n", " ".repeat(n))).collect::<String>().into_bytes(),
             "nested",
         ),
-        ("alias bomb", laughs.into_bytes(), "too large once its aliases are expanded"),
-        ("wide alias bomb", wide.into_bytes(), "too large once its aliases are expanded"),
+        ("alias bomb", laughs.into_bytes(), "too large: over 20,000 values"),
+        ("wide alias bomb", wide.into_bytes(), "too large: over 20,000 values"),
         ("own alias", b"failures: &a {x: *a}\n".to_vec(), "nested too deeply"),
         ("unknown alias", b"failures: *a\n".to_vec(), ":1:11: an alias"),
         (
@@ -150,7 +150,8 @@ fn what_is_no_readable_file_is_met_with_a_clear_error_and_exit_64() {
     for (path, words) in [
         (there("nothing"), "No such file or directory"),
         (there("folder"), "it is a directory"),
-        (there("loop"), "symbolic links"),
+        // "Too many levels of symbolic links" or "Symbolic link loop": each C library has its words.
+        (there("loop"), "ymbolic link"),
         (there("nothing/deeper"), "No such file or directory"),
         (PathBuf::from("/dev/null"), "the file is empty"),
         (PathBuf::from("/dev/zero"), "larger than 64 KiB"),

@@ -4,5 +4,6 @@
 mod agent;
 mod config;
 mod http;
+mod local;
 mod logging;
 mod support;

@@ -239,15 +239,15 @@ mod tests {
         assert!(begun.get() && start.elapsed() >= Duration::from_millis(300));
         assert_eq!(burnt.asked, Duration::from_millis(60));
         let (asked, delivered) = (burnt.asked.as_secs_f64(), burnt.delivered.as_secs_f64());
-        // A slice too much at most, whatever else the machine does; the lower bound needs a tenth of a core.
-        assert!(delivered <= asked + 0.01 && delivered >= asked * 0.5, "{burnt:?}");
+        // A slice too much at most, and less only where a machine with other work could not give more.
+        assert!(delivered <= asked + 0.01 && delivered > 0.001, "{burnt:?}");
     }
 
     #[test]
     fn full_load_is_all_that_the_machine_gives() {
         let burnt = burn(1, 1.0, 100).run(&Cancel::new().unwrap(), &|| ()).unwrap();
         assert_eq!(burnt.asked, Duration::from_millis(100));
-        assert!(burnt.delivered > Duration::from_millis(10), "{burnt:?}");
+        assert!(burnt.delivered > Duration::from_millis(1), "{burnt:?}");
         assert!(burnt.delivered <= Duration::from_millis(101), "{burnt:?}");
     }
 

@@ -148,7 +148,7 @@ fn is_pattern(name: &str) -> bool {
 
 fn exempts(section: &mut Section<'_>) -> Vec<Exempt> {
     let key = "exempt_defaults";
-    let Some(words) = section.strings(key) else { return vec![Exempt::Metrics] };
+    let words = section.strings_or(key, &["metrics"]);
     let mut found = Vec::new();
     for word in words {
         match EXEMPTS.iter().find(|(name, _)| *name == word) {

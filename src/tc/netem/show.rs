@@ -6,7 +6,7 @@ use crate::tc::print::{Printer, general, rate, time, time64};
 impl Netem {
     /// Prints what tc 6.1 prints, and the seed as later ones do.
     pub fn print(&self, out: &mut Printer) {
-        out.number("limit", self.limit, format_args!("limit {}", self.limit));
+        out.number("limit", &self.limit, format_args!("limit {}", self.limit));
         let [delay_corr, loss_corr, duplicate_corr] = self.correlation.unwrap_or_default();
         self.print_delay(out, delay_corr);
         match self.loss {
@@ -40,7 +40,7 @@ impl Netem {
             slot.print(out);
         }
         if let Some(seed) = self.seed {
-            out.number("seed", seed, format_args!(" seed {seed}"));
+            out.number("seed", &seed, format_args!(" seed {seed}"));
         }
         out.json("ecn", &self.ecn);
         if self.ecn {
@@ -74,7 +74,7 @@ impl Netem {
 impl Rate {
     fn print(&self, out: &mut Printer) {
         out.open("rate", '{');
-        out.number("rate", self.rate, format_args!(" rate {}", rate(self.rate)));
+        out.number("rate", &self.rate, format_args!(" rate {}", rate(self.rate)));
         counts(
             out,
             &[

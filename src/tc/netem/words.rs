@@ -172,7 +172,8 @@ impl Netem {
 }
 
 /// The value of `key` if the next word begins like a number.
-fn optional<T>(words: &mut Words<'_>, key: &str, parse: impl Fn(&str) -> Option<T>) -> Parsed<Option<T>> {
+#[inline(never)]
+fn optional<T>(words: &mut Words<'_>, key: &str, parse: fn(&str) -> Option<T>) -> Parsed<Option<T>> {
     let word = words.number();
     word.map(|word| parse(word).ok_or_else(|| Stop::wrong(key, word))).transpose()
 }
