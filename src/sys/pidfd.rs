@@ -80,6 +80,10 @@ mod tests {
         // SAFETY: without CLONE_VM this is a fork(2): the child has its own copy of everything, and it only
         // sleeps; zeros mean "no stack, no thread ids, no TLS".
         let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+        if pid == 0 {
+            // SAFETY: takes integers only: the child goes with its parent (PR_SET_PDEATHSIG).
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+        }
         while pid == 0 {
             // SAFETY: pause(2) takes nothing and touches no memory.
             unsafe { libc::pause() };

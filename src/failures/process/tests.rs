@@ -45,7 +45,7 @@ impl Lab {
     }
 
     fn start(&self, rest: &[u8]) -> Ward {
-        Ward(Command::new(self.program(rest)).arg("1000").spawn().unwrap())
+        Ward::spawn(Command::new(self.program(rest)).arg("1000"))
     }
 
     fn failure(&self) -> ProcessFault {
@@ -76,7 +76,7 @@ impl Lab {
     /// A victim that ignores SIGTERM.
     fn deaf(&self) -> Ward {
         let script = "trap '' TERM; exec \"$0\" 1000";
-        let ward = Ward(Command::new("sh").args(["-c", script]).arg(self.program(b"deaf")).spawn().unwrap());
+        let ward = Ward::spawn(Command::new("sh").args(["-c", script]).arg(self.program(b"deaf")));
         until("the victim's start", || name_of(ward.pid()).starts_with(self.word.as_bytes()));
         ward
     }
@@ -92,6 +92,16 @@ impl Drop for Lab {
 struct Ward(Child);
 
 impl Ward {
+    /// Starts it. `spawn` returns in the middle of exec(2), before the name and the arguments are the new ones.
+    fn spawn(command: &mut Command) -> Ward {
+        let ward = Ward(command.spawn().unwrap());
+        let cmdline = format!("/proc/{}/cmdline", ward.pid());
+        until("an exec", || {
+            fs::read(&cmdline).is_ok_and(|bytes| !bytes.is_empty()) || state(ward.pid()) == b'Z'
+        });
+        ward
+    }
+
     fn pid(&self) -> u32 {
         self.0.id()
     }
@@ -218,14 +228,13 @@ fn the_first_of_several_dies_and_no_other() {
 fn the_command_line_matches_without_case_and_across_arguments() {
     let lab = Lab::new();
     let program = lab.program(b"");
-    let mut ward = Ward(Command::new(&program).arg0("sleep").args(["1000", "7"]).spawn().unwrap());
+    let mut ward = Ward::spawn(Command::new(&program).arg0("sleep").args(["1000", "7"]));
     let other = lab.configured("target_name: WORD 1000 8");
     let (outcome, active) = inject(&other, &Cancel::new().unwrap());
     let Outcome::Skipped(why) = outcome.unwrap() else { panic!("killed the wrong process") };
     assert!(!active && why.contains("no process that may be a victim matches"), "{why}");
-    let mut titled = Ward(
-        Command::new(&program).arg0(format!("/SRV/{}", lab.word.to_uppercase())).arg("1001").spawn().unwrap(),
-    );
+    let mut titled =
+        Ward::spawn(Command::new(&program).arg0(format!("/SRV/{}", lab.word.to_uppercase())).arg("1001"));
     killed(&lab.configured("target_name: SRV/WORD 1001"));
     assert_eq!(titled.signal(), Some(libc::SIGTERM));
     killed(&lab.failure()); // by its name
@@ -297,21 +306,16 @@ fn an_injection_that_is_cancelled_before_it_begins_touches_nothing() {
 fn the_dead_and_the_protected_are_no_victims() {
     let lab = Lab::new();
     // a zombie: dead, and not waited for
-    let mut zombie = Ward(Command::new(lab.program(b"zombie")).arg("0").spawn().unwrap());
+    let mut zombie = Ward::spawn(Command::new(lab.program(b"zombie")).arg("0"));
     until("a zombie", || state(zombie.pid()) == b'Z');
     // an agent's look-alike, by the base name of its first argument
-    let agent = Ward(Command::new(lab.program(b"agent")).arg0("/chaos-agent").arg("1000").spawn().unwrap());
-    let pause = Ward(Command::new(lab.program(b"pause")).arg0("/pause").arg("1000").spawn().unwrap());
+    let agent = Ward::spawn(Command::new(lab.program(b"agent")).arg0("/chaos-agent").arg("1000"));
+    let pause = Ward::spawn(Command::new(lab.program(b"pause")).arg0("/pause").arg("1000"));
     let (outcome, active) = inject(&lab.failure(), &Cancel::new().unwrap());
     assert!(matches!(outcome.unwrap(), Outcome::Skipped(_)) && !active);
     // ... while words further on protect nobody
-    let mut innocent = Ward(
-        Command::new("sh")
-            .args(["-c", "read x", "--initialize", "pause", &lab.word])
-            .stdin(pipe())
-            .spawn()
-            .unwrap(),
-    );
+    let words = ["-c", "read x", "--initialize", "pause", &lab.word];
+    let mut innocent = Ward::spawn(Command::new("sh").args(words).stdin(pipe()));
     killed(&lab.failure());
     assert_eq!(innocent.signal(), Some(libc::SIGTERM));
     assert_eq!((state(agent.pid()), state(pause.pid())), (b'S', b'S'));
@@ -329,7 +333,7 @@ fn the_agent_its_ancestors_and_its_descendants_are_spared() {
     // sh (the "agent") has a child; its parent is this process
     let script = "\"$0\" 1000 & echo $!; wait";
     let mut agent = Command::new("sh");
-    let mut agent = Ward(agent.args(["-c", script]).arg(&program).stdout(pipe()).spawn().unwrap());
+    let mut agent = Ward::spawn(agent.args(["-c", script]).arg(&program).stdout(pipe()));
     let mut line = String::new();
     let mut reader = std::io::BufReader::new(agent.0.stdout.take().unwrap());
     std::io::BufRead::read_line(&mut reader, &mut line).unwrap();
@@ -503,7 +507,7 @@ fn who_may_not_see_a_program_is_told_and_spares_it_in_doubt() {
 fn of_a_crowd_only_those_chosen_die() {
     let lab = Lab::new();
     let program = lab.program(b"");
-    let sleeper = || Ward(Command::new(&program).arg("1000").spawn().unwrap());
+    let sleeper = || Ward::spawn(Command::new(&program).arg("1000"));
     let mut crowd: Vec<Ward> = (0..60).map(|_| sleeper()).collect();
     let dead = |crowd: &mut Vec<Ward>| {
         let before = crowd.len();
@@ -531,8 +535,7 @@ fn of_a_crowd_only_those_chosen_die() {
 fn the_same_seed_chooses_the_same_victim() {
     let lab = Lab::new();
     let program = lab.program(b"");
-    let mut crowd: Vec<Ward> =
-        (0..8).map(|_| Ward(Command::new(&program).arg("1000").spawn().unwrap())).collect();
+    let mut crowd: Vec<Ward> = (0..8).map(|_| Ward::spawn(Command::new(&program).arg("1000"))).collect();
     let fault = lab.configured("{target_name: WORD, pick: random, action: signal, signal: USR1}");
     let found = fault.find(&Host::default(), &mut open(&Host::default()).unwrap()).unwrap();
     let wanted = fault.choice.choose(&found.candidates, 77)[0].pid;
@@ -551,7 +554,7 @@ fn the_return_of_a_victim_is_timed() {
     // the supervisor's own command line does not match: the program's path comes by its environment
     let script = "\"$P\" 1000; sleep 0.1; exec \"$P\" 1000";
     let mut supervisor = Command::new("sh");
-    let mut supervisor = Ward(supervisor.args(["-c", script]).env("P", &program).spawn().unwrap());
+    let mut supervisor = Ward::spawn(supervisor.args(["-c", script]).env("P", &program));
     let fault = lab.configured("{target_name: WORD, action: kill, recovery_seconds: 60}");
     let host = Host::default();
     let found = || fault.find(&host, &mut open(&host).unwrap()).unwrap().candidates;
@@ -602,9 +605,8 @@ fn a_victim_in_uninterruptible_sleep_that_a_signal_can_break_dies() {
     let lab = Lab::new();
     let mut command = Command::new(me);
     command.args(["--exact", "sys::pidfd::tests::helper_uninterruptible", "--ignored"]);
-    let ward = Ward(
-        command.env("WORD", &lab.word).arg0(&lab.word).stdout(std::process::Stdio::null()).spawn().unwrap(),
-    );
+    let ward =
+        Ward::spawn(command.env("WORD", &lab.word).arg0(&lab.word).stdout(std::process::Stdio::null()));
     // the thread that sleeps is one of several; vfork blocks it alone
     until("a thread in uninterruptible sleep", || {
         let tasks = fs::read_dir(format!("/proc/{}/task", ward.pid()));
