@@ -83,10 +83,10 @@ mod tests {
         if pid == 0 {
             // SAFETY: takes integers only: the child goes with its parent (PR_SET_PDEATHSIG).
             unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-        }
-        while pid == 0 {
-            // SAFETY: pause(2) takes nothing and touches no memory.
-            unsafe { libc::pause() };
+            loop {
+                // SAFETY: pause(2) takes nothing and touches no memory.
+                unsafe { libc::pause() };
+            }
         }
     }
 }

@@ -46,7 +46,7 @@ impl Choice {
         let count = match section.scalar("count") {
             None => Some(Count::Number(1)),
             Some(_) if pick == Pick::All => None,
-            Some(Scalar::Number(number)) if number >= 1.0 && number <= 1e6 && number.fract() == 0.0 => {
+            Some(Scalar::Number(number)) if (1.0..=1e6).contains(&number) && number.fract() == 0.0 => {
                 Some(Count::Number(number as usize))
             }
             Some(Scalar::Number(_)) => None,
