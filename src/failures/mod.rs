@@ -64,6 +64,13 @@ pub trait Failure: Send + Sync {
         let _ = injection;
     }
 
+    /// Called once at the start of an agent: takes back what an earlier agent left of this fault that
+    /// [`crate::undo::sweep`] cannot know by itself. What was taken back, and what could not be.
+    fn sweep(&self, host: &Host) -> Vec<Result<Undo>> {
+        let _ = host;
+        Vec::new()
+    }
+
     /// The series that this kind adds to through [`Injection::measure`], beyond those that all kinds share;
     /// they are shown at zero before the first injection.
     fn series(&self) -> &'static [Series] {

@@ -18,6 +18,7 @@ use crate::metrics::{self, Family};
 use crate::proc::Reader;
 use crate::settings::Section;
 use crate::sys::signal;
+use crate::undo::{Tools, Undo};
 use act::Act;
 use find::Found;
 use pick::Choice;
@@ -226,6 +227,30 @@ impl Failure for ProcessFault {
                 log::warn!("{entry}: {missing} victims are not back after {} s", limit.as_secs_f32());
             }
             Err(error) => log::warn!("{entry}: the return of the victims is not watched: {error}"),
+        }
+    }
+
+    /// When the agent and its guard die together, a paused process stays stopped; its mark is that it matches an
+    /// entry that pauses.
+    fn sweep(&self, host: &Host) -> Vec<Result<Undo>> {
+        if !matches!(self.action, Action::Pause) {
+            return Vec::new();
+        }
+        let found = open(host).and_then(|mut reader| {
+            let mut found = self.find(host, &mut reader)?.candidates;
+            let mut stopped =
+                |pid| reader.stat(pid).is_ok_and(|stat| stat.is_some_and(|stat| stat.is_stopped()));
+            found.retain(|one| stopped(one.pid));
+            Ok(found)
+        });
+        let tools = Tools::default();
+        match found {
+            Ok(found) => found
+                .into_iter()
+                .map(|one| Undo::Resume { pid: one.pid, start: one.start })
+                .map(|undo| undo.perform(&tools).map(|_| undo))
+                .collect(),
+            Err(error) => vec![Err(error)],
         }
     }
 
