@@ -98,14 +98,16 @@ impl Agent {
         if self.config.agent.dry_run {
             return;
         }
-        for done in undo::sweep() {
+        let live = || self.config.entries.iter().filter(|entry| entry.enabled);
+        let failures = live().filter_map(|entry| entry.failure.as_deref());
+        let found = failures.flat_map(|failure| failure.sweep(&self.host));
+        for done in undo::sweep().into_iter().chain(found) {
             match done {
                 Ok(undo) => log::warn!("removed what an earlier agent had left: {undo}"),
                 Err(error) => log::error!("an earlier agent left something that stays: {error}"),
             }
         }
-        let mut live = self.config.entries.iter().filter(|entry| entry.enabled);
-        if live.any(|entry| entry.kind.guarded)
+        if live().any(|entry| entry.kind.guarded)
             && let Err(error) = self.guard.ensure()
         {
             log::error!("{error}; faults that need it will fail");
@@ -213,6 +215,7 @@ impl Agent {
             }
         };
         self.metrics.count(kind, status);
+        failure.follow(&injection);
     }
 
     /// Forgets the injections that have ended.

@@ -5,11 +5,13 @@
 //! An undo is idempotent, and harmless when the change never happened or somebody else's thing is there now.
 
 use crate::error::{Context, Error, Result};
+use crate::proc::{Handle, Reader};
 use crate::sys::netlink::Netlink;
 use crate::tc::{self, filter, link, message::code};
 use std::fmt::{self, Display};
 use std::io;
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -98,6 +100,13 @@ pub enum Undo {
         /// The index of that interface, which is part of the device's name.
         of: i32,
     },
+    /// Let a process go on that was stopped by SIGSTOP.
+    Resume {
+        /// The process.
+        pid: u32,
+        /// When it started, in clock ticks since the boot: another process with its number is left alone.
+        start: u64,
+    },
 }
 
 /// What performing needs and is better opened before it is needed.
@@ -130,6 +139,9 @@ impl Undo {
     /// # Errors
     /// The kernel refuses; performing it again later may work.
     pub fn perform(&self, tools: &Tools) -> Result<bool> {
+        if let Undo::Resume { pid, start } = *self {
+            return resume(pid, start).doing("undo", self);
+        }
         let netlink = tools.netlink()?;
         let Some(netlink) = netlink.as_ref() else { return Ok(false) };
         let done = match *self {
@@ -140,9 +152,18 @@ impl Undo {
                 _ => tc::delete_ingress(netlink, ifindex, INGRESS),
             },
             Undo::RemoveIfb { of } => link::delete_link(netlink, &format!("{IFB}{of}")),
+            Undo::Resume { .. } => Ok(false),
         };
         done.doing("undo", self)
     }
+}
+
+/// SIGCONT is sent whatever the state: a stop may be on its way, and one that goes on loses nothing by it.
+fn resume(pid: u32, start: u64) -> io::Result<bool> {
+    let mut reader = Reader::new(Path::new("/proc"))?;
+    let Some(handle) = Handle::open(&mut reader, pid, start)? else { return Ok(false) };
+    let stopped = reader.stat(pid)?.is_some_and(|stat| stat.is_stopped());
+    Ok(handle.send(&mut reader, libc::SIGCONT)? && stopped)
 }
 
 impl Display for Undo {
@@ -151,6 +172,7 @@ impl Display for Undo {
             Undo::RemoveRoot { ifindex, handle } => write!(f, "remove-root {ifindex} {handle:08x}"),
             Undo::RemoveIngress { ifindex } => write!(f, "remove-ingress {ifindex}"),
             Undo::RemoveIfb { of } => write!(f, "remove-ifb {of}"),
+            Undo::Resume { pid, start } => write!(f, "resume {pid} {start}"),
         }
     }
 }
@@ -169,6 +191,9 @@ impl FromStr for Undo {
                 .map(|(ifindex, handle)| Undo::RemoveRoot { ifindex, handle }),
             "remove-ingress" => word().parse().ok().map(|ifindex| Undo::RemoveIngress { ifindex }),
             "remove-ifb" => word().parse().ok().map(|of| Undo::RemoveIfb { of }),
+            "resume" => {
+                word().parse().ok().zip(word().parse().ok()).map(|(pid, start)| Undo::Resume { pid, start })
+            }
             _ => None,
         };
         parsed.ok_or_else(|| Error::refused(format!("cannot read undo record {text:?}")))
@@ -185,12 +210,37 @@ mod tests {
             Undo::RemoveRoot { ifindex: 7, handle: HANDLE },
             Undo::RemoveIngress { ifindex: 8 },
             Undo::RemoveIfb { of: 9 },
+            Undo::Resume { pid: 4711, start: 987_654 },
         ];
         for undo in all {
             assert_eq!(undo.to_string().parse::<Undo>().unwrap(), undo);
         }
-        for wrong in ["", "remove-root", "remove-root x ca050000", "format-disk 1"] {
+        for wrong in ["", "remove-root", "remove-root x ca050000", "format-disk 1", "resume 7", "resume -7 9"]
+        {
             assert!(wrong.parse::<Undo>().is_err(), "{wrong:?} was read");
         }
+    }
+
+    #[test]
+    fn a_stopped_process_goes_on_and_only_the_one_that_was_meant() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let mut reader = Reader::new(Path::new("/proc")).unwrap();
+        let pid = child.id();
+        let start = reader.stat(pid).unwrap().unwrap().start;
+        crate::sys::pidfd::kill(pid, libc::SIGSTOP).unwrap();
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        let mut stopped = || reader.stat(pid).unwrap().unwrap().is_stopped();
+        while !stopped() {
+            assert!(std::time::Instant::now() < end, "it does not stop");
+        }
+        let tools = Tools::default();
+        assert!(!Undo::Resume { pid, start: start + 1 }.perform(&tools).unwrap(), "another process");
+        assert!(stopped());
+        assert!(Undo::Resume { pid, start }.perform(&tools).unwrap());
+        assert!(!stopped());
+        assert!(!Undo::Resume { pid, start }.perform(&tools).unwrap(), "it goes on already");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!Undo::Resume { pid, start }.perform(&tools).unwrap(), "it is gone");
     }
 }

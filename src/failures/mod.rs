@@ -57,6 +57,20 @@ pub trait Failure: Send + Sync {
     /// A sentence for the reader of the log; everything applied is reverted by then.
     fn inject(&self, injection: &Injection<'_>) -> Result<Outcome>;
 
+    /// Called on the thread of an injection after it was counted and shown as over, however it ended: watches
+    /// what the fault led to (the return of a victim) until that is known or the injection is cancelled. Changes
+    /// nothing. The entry is not rolled again before it returns.
+    fn follow(&self, injection: &Injection<'_>) {
+        let _ = injection;
+    }
+
+    /// Called once at the start of an agent: takes back what an earlier agent left of this fault that
+    /// [`crate::undo::sweep`] cannot know by itself. What was taken back, and what could not be.
+    fn sweep(&self, host: &Host) -> Vec<Result<Undo>> {
+        let _ = host;
+        Vec::new()
+    }
+
     /// The series that this kind adds to through [`Injection::measure`], beyond those that all kinds share;
     /// they are shown at zero before the first injection.
     fn series(&self) -> &'static [Series] {

@@ -70,4 +70,23 @@ mod tests {
             assert_eq!(kill(pid, 0).unwrap_err().raw_os_error(), Some(libc::ESRCH), "{pid}");
         }
     }
+
+    /// No test: run by others as a process of its own, to be killed. `CLONE_VFORK` keeps the calling thread in
+    /// uninterruptible (but killable) sleep until the child ends: clone(2).
+    #[test]
+    #[ignore = "a helper that sleeps until it is killed"]
+    fn helper_uninterruptible() {
+        let flags = libc::CLONE_VFORK | libc::SIGCHLD;
+        // SAFETY: without CLONE_VM this is a fork(2): the child has its own copy of everything, and it only
+        // sleeps; zeros mean "no stack, no thread ids, no TLS".
+        let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+        if pid == 0 {
+            // SAFETY: takes integers only: the child goes with its parent (PR_SET_PDEATHSIG).
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+            loop {
+                // SAFETY: pause(2) takes nothing and touches no memory.
+                unsafe { libc::pause() };
+            }
+        }
+    }
 }

@@ -1,38 +1,38 @@
 //! Signal names and numbers (signal(7)); the numbers are the target's own, from libc.
 
-/// The signals that have a name on every Linux, without the `SIG` before it.
-const NAMES: [(&str, i32); 31] = [
-    ("HUP", libc::SIGHUP),
-    ("INT", libc::SIGINT),
-    ("QUIT", libc::SIGQUIT),
-    ("ILL", libc::SIGILL),
-    ("TRAP", libc::SIGTRAP),
-    ("ABRT", libc::SIGABRT),
-    ("BUS", libc::SIGBUS),
-    ("FPE", libc::SIGFPE),
-    ("KILL", libc::SIGKILL),
-    ("USR1", libc::SIGUSR1),
-    ("SEGV", libc::SIGSEGV),
-    ("USR2", libc::SIGUSR2),
-    ("PIPE", libc::SIGPIPE),
-    ("ALRM", libc::SIGALRM),
-    ("TERM", libc::SIGTERM),
-    ("STKFLT", libc::SIGSTKFLT),
-    ("CHLD", libc::SIGCHLD),
-    ("CONT", libc::SIGCONT),
-    ("STOP", libc::SIGSTOP),
-    ("TSTP", libc::SIGTSTP),
-    ("TTIN", libc::SIGTTIN),
-    ("TTOU", libc::SIGTTOU),
-    ("URG", libc::SIGURG),
-    ("XCPU", libc::SIGXCPU),
-    ("XFSZ", libc::SIGXFSZ),
-    ("VTALRM", libc::SIGVTALRM),
-    ("PROF", libc::SIGPROF),
-    ("WINCH", libc::SIGWINCH),
-    ("IO", libc::SIGIO),
-    ("PWR", libc::SIGPWR),
-    ("SYS", libc::SIGSYS),
+/// The signals that have a name on every Linux; each name is the value of a metric's label too.
+static NAMES: [([&str; 1], i32); 31] = [
+    (["SIGHUP"], libc::SIGHUP),
+    (["SIGINT"], libc::SIGINT),
+    (["SIGQUIT"], libc::SIGQUIT),
+    (["SIGILL"], libc::SIGILL),
+    (["SIGTRAP"], libc::SIGTRAP),
+    (["SIGABRT"], libc::SIGABRT),
+    (["SIGBUS"], libc::SIGBUS),
+    (["SIGFPE"], libc::SIGFPE),
+    (["SIGKILL"], libc::SIGKILL),
+    (["SIGUSR1"], libc::SIGUSR1),
+    (["SIGSEGV"], libc::SIGSEGV),
+    (["SIGUSR2"], libc::SIGUSR2),
+    (["SIGPIPE"], libc::SIGPIPE),
+    (["SIGALRM"], libc::SIGALRM),
+    (["SIGTERM"], libc::SIGTERM),
+    (["SIGSTKFLT"], libc::SIGSTKFLT),
+    (["SIGCHLD"], libc::SIGCHLD),
+    (["SIGCONT"], libc::SIGCONT),
+    (["SIGSTOP"], libc::SIGSTOP),
+    (["SIGTSTP"], libc::SIGTSTP),
+    (["SIGTTIN"], libc::SIGTTIN),
+    (["SIGTTOU"], libc::SIGTTOU),
+    (["SIGURG"], libc::SIGURG),
+    (["SIGXCPU"], libc::SIGXCPU),
+    (["SIGXFSZ"], libc::SIGXFSZ),
+    (["SIGVTALRM"], libc::SIGVTALRM),
+    (["SIGPROF"], libc::SIGPROF),
+    (["SIGWINCH"], libc::SIGWINCH),
+    (["SIGIO"], libc::SIGIO),
+    (["SIGPWR"], libc::SIGPWR),
+    (["SIGSYS"], libc::SIGSYS),
 ];
 
 /// The highest signal number: `_NSIG` (asm-generic/signal.h). 35 to 64 are real-time signals of programs.
@@ -45,15 +45,23 @@ pub fn number(name: &str) -> Option<i32> {
     }
     let upper = name.to_ascii_uppercase();
     let short = upper.strip_prefix("SIG").unwrap_or(&upper);
-    NAMES.iter().find(|(name, _)| *name == short).map(|(_, number)| *number)
+    NAMES.iter().find(|(name, _)| name[0].strip_prefix("SIG") == Some(short)).map(|(_, number)| *number)
 }
 
 /// `SIGTERM` for 15, `signal 40` for what has no name.
 pub fn name(number: i32) -> String {
-    match NAMES.iter().find(|(_, known)| *known == number) {
-        Some((name, _)) => format!("SIG{name}"),
-        None => format!("signal {number}"),
+    match label(number) {
+        [name] if *name != REAL_TIME[0] => (*name).to_owned(),
+        _ => format!("signal {number}"),
     }
+}
+
+/// What has no name, as the value of a label.
+const REAL_TIME: &[&str] = &["real-time"];
+
+/// The name as the value of a metric's label; all that have no name share one.
+pub fn label(number: i32) -> &'static [&'static str] {
+    NAMES.iter().find(|(_, known)| *known == number).map_or(REAL_TIME, |(name, _)| name)
 }
 
 #[cfg(test)]
@@ -62,8 +70,9 @@ mod tests {
 
     #[test]
     fn every_name_is_read_back_in_every_spelling() {
-        for (short, wanted) in NAMES {
-            assert_eq!(number(short), Some(wanted));
+        for ([long], wanted) in NAMES {
+            assert_eq!((number(long), number(&long[3..])), (Some(wanted), Some(wanted)));
+            assert_eq!(label(wanted), [long]);
             assert_eq!(number(&name(wanted)), Some(wanted));
             assert_eq!(number(&name(wanted).to_lowercase()), Some(wanted));
             assert_eq!(number(&wanted.to_string()), Some(wanted));

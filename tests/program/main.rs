@@ -6,4 +6,5 @@ mod config;
 mod http;
 mod local;
 mod logging;
+mod process;
 mod support;

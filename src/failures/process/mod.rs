@@ -1,83 +1,113 @@
-//! process: ends a process of the pod, as a crash would.
+//! process: ends, stops or signals processes of the pod, as a crash, a hang or an operator would.
 //!
-//! SIGTERM, time to end well, SIGKILL. Nothing lasts that would have to be taken back: who starts the victim
-//! again is what the injection is about.
+//! What is killed is not put back: who starts it again, and how soon, is what the injection is about. What is
+//! stopped goes on at the end, by the guard if need be.
 
+mod act;
+mod find;
+mod pick;
+mod recovery;
 mod rules;
+mod select;
 mod text;
 mod victim;
 
-use super::{Failure, Host, Injection, Kind, Outcome};
-use crate::error::{Context, Error, Result};
-use crate::proc::{Process, Reader};
+use super::{Failure, Host, Injection, Kind, Outcome, Series};
+use crate::error::{Context, Result};
+use crate::metrics::{self, Family};
+use crate::proc::Reader;
 use crate::settings::Section;
+use crate::sys::signal;
+use crate::undo::{Tools, Undo};
+use act::Act;
+use find::Found;
+use pick::Choice;
+use recovery::Watch;
+use select::Selection;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
-use victim::{Candidate, Fate, Victim};
+use victim::Victim;
 
-/// The row of this failure in [`super::KINDS`].
+/// The row of this failure in [`super::KINDS`]. Not `guarded`: only pauses need the guard, and announcing one
+/// starts it.
 pub const KIND: Kind = Kind { name: "process", timed: false, guarded: false, parse };
 
-/// How long a victim may take to end after SIGTERM.
-const GRACE: Duration = Duration::from_secs(3);
-/// How long the kernel may take to end it after SIGKILL.
-const KILLED: Duration = Duration::from_secs(2);
+static SIGNALS: Family = Family {
+    name: "chaos_process_signals_total",
+    help: "Signals that victims of the process failure got.",
+    kind: metrics::Kind::Counter,
+    labels: &["signal"],
+};
+static RECOVERY: Family = Family {
+    name: "chaos_victim_recovery_seconds",
+    help: "Time from the death of a victim to the start of a new process that matches.",
+    kind: metrics::Kind::Histogram(&[0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0]),
+    labels: &[],
+};
+static KILL_SERIES: [Series; 3] = [(&SIGNALS, &["SIGTERM"]), (&SIGNALS, &["SIGKILL"]), (&RECOVERY, &[])];
+static PAUSE_SERIES: [Series; 2] = [(&SIGNALS, &["SIGSTOP"]), (&SIGNALS, &["SIGCONT"])];
 
-struct ProcessKill {
-    /// In lower case.
-    target: String,
+/// What happens to victims.
+#[derive(Clone, Copy, Debug)]
+enum Action {
+    /// This signal, this long, then SIGKILL.
+    Kill(i32, Duration),
+    Pause,
+    Signal(i32),
+}
+
+struct ProcessFault {
+    selection: Selection,
+    choice: Choice,
+    action: Action,
+    /// For how long killed victims are watched for their return.
+    recovery: Duration,
     /// The agent's pid.
     own: u32,
-    grace: Duration,
+    /// What the last injection left to watch.
+    watch: Mutex<Option<Watch>>,
 }
 
 fn parse(section: &mut Section<'_>) -> Option<Box<dyn Failure>> {
-    section.require("target_name");
-    let target = section.text("target_name")?;
-    if let Some(why) = rules::refusal(&target) {
-        section.problem("target_name", why, "name the application, for example \"myapp\"");
-    }
-    let target = target.trim().to_ascii_lowercase();
-    Some(Box::new(ProcessKill { target, own: std::process::id(), grace: GRACE }))
+    Some(Box::new(parse_fault(section)?))
 }
 
-impl ProcessKill {
-    fn find(&self, host: &Host) -> Result<(Reader, Vec<Candidate>)> {
-        let mut reader = open(host)?;
-        let found = victim::find(&mut reader, self.own, &|process| self.matches(process));
-        let found = found.doing("list the processes in", host.proc.display())?;
-        Ok((reader, found))
-    }
+fn parse_fault(section: &mut Section<'_>) -> Option<ProcessFault> {
+    let selection = Selection::parse(section);
+    let choice = Choice::parse(section);
+    let action = parse_action(section);
+    let recovery = section.seconds_or("recovery_seconds", 0.0..=3600.0, 30.0);
+    let (own, watch) = (std::process::id(), Mutex::new(None));
+    Some(ProcessFault { selection: selection?, choice, action, recovery, own, watch })
+}
 
-    fn matches(&self, process: &Process<'_>) -> bool {
-        let needle = self.target.as_bytes();
-        contains(process.stat.comm, needle) || contains(process.cmdline, needle)
+fn parse_action(section: &mut Section<'_>) -> Action {
+    let action = section.choice_or("action", &["kill", "pause", "signal"], "kill");
+    let grace = section.seconds_or("grace_seconds", 0.0..=600.0, 3.0);
+    let name = section.strings("signal").and_then(|mut names| names.pop());
+    let number = name.as_deref().and_then(signal::number);
+    if name.is_some() && number.is_none() {
+        section.problem("signal", "is no signal", "a name such as HUP or SIGUSR1, or a number from 1 to 64");
     }
-
-    fn none(&self) -> String {
-        format!("no process that may be killed matches {:?}", self.target)
-    }
-
-    /// SIGTERM, the grace, SIGKILL.
-    fn kill(&self, injection: &Injection<'_>, reader: &mut Reader, victim: &Victim) -> Result<Outcome> {
-        let entry = injection.entry;
-        if !victim.send(reader, libc::SIGTERM)? {
-            return Ok(Outcome::Skipped(format!("{victim} ended by itself")));
+    let stops = [libc::SIGSTOP, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+    match (action, number) {
+        ("pause", _) => {
+            section.require("duration_seconds");
+            if name.is_some() {
+                section.problem("signal", "has no use with action pause", "remove it");
+            }
+            Action::Pause
         }
-        injection.begin();
-        log::info!("{entry}: sent SIGTERM to {victim}: {}", victim.cmdline);
-        match victim.wait(reader, injection.cancel, self.grace)? {
-            Fate::Dead => return Ok(Outcome::Success),
-            Fate::Cancelled => return Ok(stopped(victim, "SIGTERM")),
-            Fate::Alive => {}
+        (_, Some(number)) if stops.contains(&number) => {
+            section.problem("signal", "would stop the victim for good", "action: pause stops it for a time");
+            Action::Pause
         }
-        log::info!("{entry}: {victim} lives {} s after SIGTERM; sending SIGKILL", self.grace.as_secs_f32());
-        if !victim.send(reader, libc::SIGKILL)? {
-            return Ok(Outcome::Success);
-        }
-        match victim.wait(reader, injection.cancel, KILLED)? {
-            Fate::Dead => Ok(Outcome::Success),
-            Fate::Cancelled => Ok(stopped(victim, "SIGKILL")),
-            Fate::Alive => Err(undying(reader, victim)),
+        ("kill", _) => Action::Kill(number.unwrap_or(libc::SIGTERM), grace),
+        (_, Some(libc::SIGKILL)) => Action::Kill(libc::SIGKILL, Duration::ZERO),
+        (_, Some(number)) => Action::Signal(number),
+        (_, None) => {
+            section.require("signal");
+            Action::Signal(0)
         }
     }
 }
@@ -86,62 +116,149 @@ fn open(host: &Host) -> Result<Reader> {
     Reader::new(&host.proc).doing("list the processes in", host.proc.display())
 }
 
-/// Without case in ASCII letters. NULs between arguments count as blanks.
-fn contains(text: &[u8], needle: &[u8]) -> bool {
-    let same = |(byte, wanted): (&u8, &u8)| match byte {
-        0 => *wanted == b' ',
-        byte => byte.to_ascii_lowercase() == *wanted,
-    };
-    text.windows(needle.len().max(1)).any(|part| part.iter().zip(needle).all(same))
+fn stopping(left: &[Victim], number: i32) -> Outcome {
+    let names = left.iter().map(Victim::to_string).collect::<Vec<_>>().join(", ");
+    Outcome::Skipped(format!(
+        "the agent stops; {} was sent, not ended by then: {names}",
+        signal::name(number)
+    ))
 }
 
-fn stopped(victim: &Victim, signal: &str) -> Outcome {
-    Outcome::Skipped(format!("the agent stops; {victim} got {signal} and had not ended by then"))
+impl ProcessFault {
+    fn find(&self, host: &Host, reader: &mut Reader) -> Result<Found> {
+        find::find(reader, self.own, &self.selection).doing("list the processes in", host.proc.display())
+    }
+
+    fn verb(&self) -> String {
+        match self.action {
+            Action::Kill(..) => "kills".to_owned(),
+            Action::Pause => "pauses".to_owned(),
+            Action::Signal(number) => format!("sends {} to", signal::name(number)),
+        }
+    }
+
+    /// Why there is no victim.
+    fn nobody(&self, found: &Found) -> String {
+        let shown = &self.selection.shown;
+        match (found.candidates.len(), found.hidden) {
+            (0, 0) => format!("no process that may be a victim matches {shown}"),
+            (0, hidden) => format!(
+                "the program of {hidden} processes that may match {shown} cannot be seen: exe needs the same uid \
+                 or CAP_SYS_PTRACE"
+            ),
+            (some, _) => self.choice.nobody(some),
+        }
+    }
 }
 
-/// SIGKILL cannot be refused, only delayed: by the kernel, for as long as a system call cannot be broken off.
-fn undying(reader: &mut Reader, victim: &Victim) -> Error {
-    let state = reader.stat(victim.pid).ok().flatten().map_or(b'?', |stat| stat.state);
-    let hint = match state {
-        b'D' => "it waits uninterruptibly, for a disk or a network file system, and will end after that",
-        _ => "the kernel is still busy with its end",
-    };
-    let seconds = KILLED.as_secs();
-    Error::refused(format!("cannot kill {victim}: it is there {seconds} s after SIGKILL"))
-        .hint(format!("state {}: {hint}", char::from(state)))
-}
-
-impl Failure for ProcessKill {
-    /// Whatever could be wrong is known only with a victim at hand.
+impl Failure for ProcessFault {
+    /// Whatever else could be wrong is known only with a victim at hand.
     fn check(&self, host: &Host) -> Result<()> {
         open(host).map(drop)
     }
 
     fn describe(&self, host: &Host) -> String {
-        let target = &self.target;
-        match self.find(host) {
-            Ok((_, found)) => match found.first() {
-                Some(first) => format!(
-                    "kills 1 of {} processes matching {target:?}: first is {} ({})",
-                    found.len(),
-                    first.pid,
-                    first.name
-                ),
-                None => format!("kills 1 process matching {target:?}, of which there is none now"),
-            },
-            Err(error) => format!("kills 1 process matching {target:?} ({error})"),
+        let (verb, shown) = (self.verb(), &self.selection.shown);
+        let found = match open(host).and_then(|mut reader| self.find(host, &mut reader)) {
+            Ok(found) => found,
+            Err(error) => return format!("{verb} processes matching {shown} ({error})"),
+        };
+        let (size, all) = (self.choice.size(found.candidates.len()), found.candidates.len());
+        if size == 0 {
+            return format!("{verb} nobody now: {}", self.nobody(&found));
         }
+        let mut line = format!("{verb} {size} of {all} processes matching {shown}");
+        if let Some(first) = self.choice.choose(&found.candidates, 0).first()
+            && self.choice.is_fixed()
+        {
+            line.push_str(&format!(": first is {} ({})", first.pid, first.name));
+        }
+        line
     }
 
     fn inject(&self, injection: &Injection<'_>) -> Result<Outcome> {
-        let (mut reader, found) = self.find(injection.host)?;
-        let Some(first) = found.first() else { return Ok(Outcome::Skipped(self.none())) };
+        let mut reader = open(injection.host)?;
+        let found = self.find(injection.host, &mut reader)?;
+        let chosen = self.choice.choose(&found.candidates, injection.seed);
+        if chosen.is_empty() {
+            return Ok(Outcome::Skipped(self.nobody(&found)));
+        }
+        let mut victims = Vec::new();
+        for candidate in &chosen {
+            victims.extend(Victim::hold(&mut reader, candidate, &self.selection)?);
+        }
         if injection.cancel.is_cancelled() {
             return Ok(Outcome::Skipped("the agent stops".to_owned()));
         }
-        match Victim::hold(&mut reader, first, &|process| self.matches(process))? {
-            Some(victim) => self.kill(injection, &mut reader, &victim),
-            None => Ok(Outcome::Skipped(format!("process {} ({}) ended by itself", first.pid, first.name))),
+        let mut act = Act { injection, reader: &mut reader };
+        match self.action {
+            _ if victims.is_empty() => Ok(Outcome::Skipped(format!("{} ended by itself", chosen[0]))),
+            Action::Pause => act.pause(victims),
+            Action::Signal(number) => act.signal(victims, number),
+            Action::Kill(first, grace) => {
+                let mut deaths = Vec::new();
+                let outcome = act.kill(victims, first, grace, &mut deaths);
+                let known = found.candidates.iter().map(|one| (one.pid, one.start)).collect();
+                let watch = Watch { deaths, known, limit: self.recovery };
+                *self.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(watch);
+                outcome
+            }
+        }
+    }
+
+    fn follow(&self, injection: &Injection<'_>) {
+        let watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(watch) = watch.filter(|watch| !watch.deaths.is_empty() && !watch.limit.is_zero()) else {
+            return;
+        };
+        let entry = injection.entry;
+        let mut back = |seconds: f64| {
+            log::info!("{entry}: a new process matches {seconds:.3} s after the death");
+            (injection.measure)((&RECOVERY, &[]), seconds);
+        };
+        let limit = watch.limit;
+        let missing = open(injection.host).and_then(|mut reader| {
+            watch.run(&mut reader, self.own, &self.selection, injection.cancel, &mut back)
+        });
+        match missing {
+            Ok(0) => {}
+            Ok(_) if injection.cancel.is_cancelled() => {}
+            Ok(missing) => {
+                log::warn!("{entry}: {missing} victims are not back after {} s", limit.as_secs_f32());
+            }
+            Err(error) => log::warn!("{entry}: the return of the victims is not watched: {error}"),
+        }
+    }
+
+    /// When the agent and its guard die together, a paused process stays stopped; its mark is that it matches an
+    /// entry that pauses.
+    fn sweep(&self, host: &Host) -> Vec<Result<Undo>> {
+        if !matches!(self.action, Action::Pause) {
+            return Vec::new();
+        }
+        let found = open(host).and_then(|mut reader| {
+            let mut found = self.find(host, &mut reader)?.candidates;
+            let mut stopped =
+                |pid| reader.stat(pid).is_ok_and(|stat| stat.is_some_and(|stat| stat.is_stopped()));
+            found.retain(|one| stopped(one.pid));
+            Ok(found)
+        });
+        let tools = Tools::default();
+        match found {
+            Ok(found) => found
+                .into_iter()
+                .map(|one| Undo::Resume { pid: one.pid, start: one.start })
+                .map(|undo| undo.perform(&tools).map(|_| undo))
+                .collect(),
+            Err(error) => vec![Err(error)],
+        }
+    }
+
+    fn series(&self) -> &'static [Series] {
+        match self.action {
+            Action::Kill(..) => &KILL_SERIES,
+            Action::Pause => &PAUSE_SERIES,
+            Action::Signal(_) => &[],
         }
     }
 }

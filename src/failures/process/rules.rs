@@ -134,12 +134,9 @@ fn is_name_protected(name: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proc::Stat;
 
     fn protected(comm: &str, cmdline: &[u8]) -> bool {
-        let stat =
-            Stat { pid: 9, comm: comm.as_bytes(), state: b'S', ppid: 1, session: 9, flags: 0, start: 1 };
-        is_protected(&Process { stat, cmdline })
+        is_protected(&Process { pid: 9, comm: comm.as_bytes(), cmdline })
     }
 
     #[test]

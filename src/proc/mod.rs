@@ -4,6 +4,10 @@
 //! while they are read: one that vanished is left out, never an error. Names and command lines are bytes,
 //! because nothing keeps a process from putting any byte but NUL into them.
 
+mod handle;
+
+pub use handle::Handle;
+
 use crate::sys::file::open_at;
 use std::ffi::CStr;
 use std::fs::{self, File};
@@ -69,6 +73,11 @@ impl<'a> Stat<'a> {
         self.flags & KERNEL_THREAD != 0
     }
 
+    /// Whether a signal or a debugger has stopped it.
+    pub fn is_stopped(&self) -> bool {
+        matches!(self.state, b'T' | b't')
+    }
+
     /// Whether it has ended, and at most its parent has not noticed.
     pub fn is_dead(&self) -> bool {
         matches!(self.state, b'Z' | b'X' | b'x')
@@ -85,11 +94,14 @@ fn number(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// A process as a scan sees it.
+/// A process as a scan sees it: by its names only, which is all that most of them are asked for. `stat` costs
+/// as much as both together.
 #[derive(Clone, Copy, Debug)]
 pub struct Process<'a> {
-    /// What `stat` says.
-    pub stat: Stat<'a>,
+    /// Its number.
+    pub pid: u32,
+    /// Its name, cut to [`COMM_LEN`] bytes (kernel threads have longer ones).
+    pub comm: &'a [u8],
     /// The arguments, each ended by a NUL unless the process rewrote them; empty for kernel threads and
     /// zombies; at most 128 KiB of it.
     pub cmdline: &'a [u8],
@@ -104,8 +116,8 @@ impl<'a> Process<'a> {
     /// The name that psutil and ps show: where the kernel cut it, the first argument's base name completes it.
     pub fn name(&self) -> &'a [u8] {
         let base = base_name(self.argv0());
-        let cut = self.stat.comm.len() == COMM_LEN && base.starts_with(self.stat.comm);
-        if cut { base } else { self.stat.comm }
+        let cut = self.comm.len() == COMM_LEN && base.starts_with(self.comm);
+        if cut { base } else { self.comm }
     }
 }
 
@@ -168,15 +180,11 @@ impl Reader {
     /// # Errors
     /// No file descriptor or memory is left.
     pub fn process(&mut self, pid: u32) -> io::Result<Option<Process<'_>>> {
-        let Some(line) = fill(&self.folder, locate(&mut self.name, pid, c"stat"), &mut self.stat)? else {
-            return Ok(None);
-        };
-        let Some(stat) = Stat::parse(line) else { return Ok(None) };
-        if stat.is_kernel_thread() || stat.is_dead() {
-            return Ok(Some(Process { stat, cmdline: &[] }));
-        }
+        let comm = fill(&self.folder, locate(&mut self.name, pid, c"comm"), &mut self.stat)?;
+        let Some(comm) = comm else { return Ok(None) };
         let cmdline = fill(&self.folder, locate(&mut self.name, pid, c"cmdline"), &mut self.cmdline)?;
-        Ok(cmdline.map(|cmdline| Process { stat, cmdline }))
+        let comm = comm.strip_suffix(b"\n").unwrap_or(comm);
+        Ok(cmdline.map(|cmdline| Process { pid, comm, cmdline }))
     }
 
     /// `stat` of one process; `None` when it is not there or may not be read.
@@ -202,6 +210,14 @@ impl Reader {
         let line = text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Uid:\t"))?;
         let uid = number(line.split(|byte| *byte == b'\t').next()?)?;
         u32::try_from(uid).ok()
+    }
+
+    /// The program that a process runs, as a path in the process's own file system.
+    ///
+    /// # Errors
+    /// `EACCES` or `EPERM` for a process of another user without CAP_SYS_PTRACE, `ENOENT` for one that is gone.
+    pub fn exe(&self, pid: u32) -> io::Result<PathBuf> {
+        fs::read_link(self.root.join(format!("{pid}/exe")))
     }
 
     /// A whole file of a process; `None` when it is not there or may not be read.
@@ -299,25 +315,24 @@ mod tests {
         let mut reader = Reader::new(Path::new("/proc")).unwrap();
         let (mut last, mut own) = (0, None);
         let visit = &mut |process: &Process<'_>| {
-            assert!(process.stat.pid > last, "{} after {last}", process.stat.pid);
-            last = process.stat.pid;
+            assert!(process.pid > last, "{} after {last}", process.pid);
+            last = process.pid;
             if last == std::process::id() {
-                own = Some((process.stat.ppid, process.argv0().to_vec()));
+                own = Some((process.comm.to_vec(), process.argv0().to_vec()));
             }
         };
         reader.scan(visit).unwrap();
-        let (ppid, argv0) = own.expect("this process was not seen");
-        assert_eq!(ppid, std::os::unix::process::parent_id());
+        let (comm, argv0) = own.expect("this process was not seen");
         assert_eq!(Some(OsStr::from_bytes(&argv0)), std::env::args_os().next().as_deref());
+        let stat = reader.stat(std::process::id()).unwrap().unwrap();
+        assert_eq!((stat.comm, stat.ppid), (&*comm, std::os::unix::process::parent_id()));
+        let start = stat.start;
         let status = fs::read_to_string("/proc/self/status").unwrap();
         let uid: u32 = status.split("Uid:\t").nth(1).unwrap().split('\t').next().unwrap().parse().unwrap();
         assert_eq!(reader.uid(std::process::id()), Some(uid));
-        assert!(!reader.is_gone(std::process::id(), reader_start()).unwrap());
-        assert!(reader.is_gone(std::process::id(), reader_start() + 1).unwrap(), "another start time");
-    }
-
-    fn reader_start() -> u64 {
-        Reader::new(Path::new("/proc")).unwrap().stat(std::process::id()).unwrap().unwrap().start
+        assert_eq!(reader.exe(std::process::id()).unwrap(), std::env::current_exe().unwrap());
+        assert!(!reader.is_gone(std::process::id(), start).unwrap());
+        assert!(reader.is_gone(std::process::id(), start + 1).unwrap(), "another start time");
     }
 
     #[test]
@@ -326,13 +341,15 @@ mod tests {
         fs::create_dir_all(folder.join("7")).unwrap();
         fs::create_dir_all(folder.join("8")).unwrap(); // vanished: no files
         fs::write(folder.join("9"), "a file").unwrap();
-        fs::write(folder.join("7/stat"), "7 (x) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 5 0").unwrap();
+        fs::write(folder.join("7/comm"), "a\n\n").unwrap();
         let mut reader = Reader::new(&folder).unwrap();
         for (length, seen) in [(0, 0), (4095, 4095), (4096, 4096), (10_000, 10_000), (500_000, MAX_CMDLINE)] {
             fs::write(folder.join("7/cmdline"), vec![b'a'; length]).unwrap();
             let mut lengths = Vec::new();
-            reader.scan(&mut |process| lengths.push(process.cmdline.len())).unwrap();
-            assert_eq!(lengths, [seen]);
+            let visit =
+                &mut |process: &Process<'_>| lengths.push((process.comm.to_vec(), process.cmdline.len()));
+            reader.scan(visit).unwrap();
+            assert_eq!(lengths, [(b"a\n".to_vec(), seen)], "a name may end in a line break of its own");
         }
         fs::remove_dir_all(folder).unwrap();
         assert!(reader.pids().is_err(), "a missing root is an error, not an empty list");
@@ -340,9 +357,7 @@ mod tests {
 
     #[test]
     fn a_name_that_the_kernel_cut_is_completed() {
-        let line = b"7 (kube-controller) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 5 0";
-        let stat = Stat::parse(line).unwrap();
-        let named = |cmdline| Process { stat, cmdline }.name().to_vec();
+        let named = |cmdline| Process { pid: 7, comm: b"kube-controller", cmdline }.name().to_vec();
         assert_eq!(named(b"/usr/bin/kube-controller-manager\0-v\0"), b"kube-controller-manager");
         assert_eq!(named(b"other\0"), b"kube-controller");
         assert_eq!(named(b""), b"kube-controller");

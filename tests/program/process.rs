@@ -1,0 +1,92 @@
+//! The process fault seen from outside: kills, pauses that never outlive the agent, returns that are timed.
+
+use crate::support::*;
+use std::process::Command;
+
+fn config(entry: &str) -> String {
+    format!(
+        "agent:\n  interval_seconds: 0.1\n  metrics: {{address: 127.0.0.1, port: PORT}}\n\
+         failures:\n  process: {{enabled: true, probability: 1, {entry}}}\n"
+    )
+}
+
+fn state(pid: u32) -> char {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().and_then(|rest| rest.chars().next()).unwrap_or('-')
+}
+
+fn wait_state(pid: u32, wanted: &str) {
+    wait_for("state", || {
+        let now = state(pid);
+        if wanted.contains(now) { Ok(()) } else { Err(format!("{pid} is in state {now}, not in {wanted}")) }
+    });
+}
+
+fn sleeper(argument: &str) -> Victim {
+    let victim = Victim::spawn(Command::new("sleep").arg(argument));
+    wait_state(victim.pid(), "S");
+    victim
+}
+
+const PAUSE: &str = "target_name: sleep 1000.500, action: pause";
+
+#[test]
+fn a_paused_process_goes_on_at_the_end_at_a_stop_and_after_kill_9() {
+    let victim = sleeper("1000.500");
+    let short = Agent::start(&config(&format!("{PAUSE}, duration_seconds: 0.1")));
+    short.wait_logs("process: success", 2);
+    assert!(short.metric("chaos_process_signals_total{signal=\"SIGCONT\"}").unwrap() >= 2.0);
+    assert_eq!(short.stop().0, 0);
+    assert_eq!(state(victim.pid()), 'S', "the end");
+
+    let long = config(&format!("{PAUSE}, duration_seconds: 3600"));
+    let agent = Agent::start(&long);
+    wait_state(victim.pid(), "T");
+    assert_eq!(agent.stop().0, 0);
+    assert_eq!(state(victim.pid()), 'S', "a clean stop");
+
+    let mut agent = Agent::start(&long);
+    wait_state(victim.pid(), "T");
+    agent.child.kill().unwrap();
+    agent.child.wait().unwrap();
+    wait_state(victim.pid(), "S");
+}
+
+#[test]
+fn what_an_earlier_agent_left_stopped_goes_on_at_the_start() {
+    let victim = sleeper("1000.625");
+    assert!(Command::new("kill").args(["-STOP", &victim.pid().to_string()]).status().unwrap().success());
+    wait_state(victim.pid(), "T");
+    let entry = "target_name: sleep 1000.625, action: pause, duration_seconds: 3600, min_survivors: 1";
+    let agent = Agent::start(&config(entry));
+    agent.wait_log("an earlier agent had left: resume ");
+    wait_state(victim.pid(), "S");
+    assert_eq!(agent.stop().0, 0);
+}
+
+#[test]
+fn the_return_of_a_victim_is_in_the_metrics_and_the_success_does_not_wait_for_it() {
+    let folder = Folder::new();
+    let program = folder.0.join("phoenix-of-test");
+    std::fs::copy("/bin/sleep", &program).unwrap();
+    let rises = "while :; do \"$P\" 1000; read x < \"$F\"; done";
+    let fifo = folder.0.join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    // the supervisor's own command line does not match
+    let _supervisor =
+        Victim::spawn(Command::new("sh").args(["-c", rises]).env("P", &program).env("F", &fifo));
+    let entry = "target_name: phoenix-of-test, recovery_seconds: 3600";
+    let agent = Agent::start(&config(entry));
+    let signals = |least: f64| {
+        agent.wait_metric("chaos_process_signals_total{signal=\"SIGTERM\"}", |seen| seen >= least)
+    };
+    agent.wait_metric("chaos_injections_total{failure_type=\"process\",status=\"success\"}", |seen| {
+        seen == 1.0
+    });
+    assert_eq!(agent.metric("chaos_injection_active{failure_type=\"process\"}"), Some(0.0));
+    assert_eq!(agent.metric("chaos_victim_recovery_seconds_count"), Some(0.0));
+    std::fs::write(&fifo, "\n").unwrap(); // let it rise
+    agent.wait_metric("chaos_victim_recovery_seconds_count", |seen| seen >= 1.0);
+    signals(2.0); // and be killed again
+    assert_eq!(agent.stop().0, 0, "a stop ends the watch");
+}
