@@ -45,16 +45,22 @@ fn the_same_seed_makes_the_same_decisions_and_another_entry_does_not_shift_them(
             "  {name}: {{type: cpu, enabled: true, probability: 0.5, duration_seconds: 0.001, cores: 1}}\n"
         )
     };
+    // Tick to decision; a busy machine leaves out a tick here and there.
     let decisions = |failures: &str| {
         let agent = Agent::start(&config("  interval_seconds: 0.05\n  seed: 7\n  dry_run: true", failures));
-        let lines = agent.wait_logs(": a: ", 30);
+        let lines = agent.wait_logs(": a: ", 60);
         assert_eq!(agent.stop().0, 0);
-        let after_tick = |line: &String| line[line.find("tick ").unwrap()..].to_owned();
-        lines.iter().filter(|line| line.contains("tick ")).map(after_tick).take(15).collect::<Vec<_>>()
+        let told = lines.iter().filter_map(|line| line.split_once("tick ")?.1.split_once(": a: "));
+        let told = told.map(|(tick, decision)| (tick.parse::<u64>().unwrap(), decision.to_owned()));
+        told.collect::<std::collections::BTreeMap<_, _>>()
     };
     let alone = decisions(&entry("a"));
-    assert!(alone.iter().any(|line| line.contains("yes")) && alone.iter().any(|line| line.contains("no (")));
-    assert_eq!(decisions(&(entry("b") + &entry("a"))), alone);
+    let beside = decisions(&(entry("b") + &entry("a")));
+    let both: Vec<_> = alone.keys().filter(|tick| beside.contains_key(tick)).collect();
+    assert!(both.len() >= 10, "{alone:?}\n{beside:?}");
+    assert!(both.iter().all(|tick| alone[tick] == beside[tick]), "{alone:?}\n{beside:?}");
+    let yes = both.iter().filter(|tick| alone[tick].starts_with("yes")).count();
+    assert!(yes > 0 && yes < both.len(), "{alone:?}");
 }
 
 #[test]

@@ -218,6 +218,8 @@ fn clear(injection: &Injection<'_>, claim: &Claim) -> Result<()> {
             Undo::RemoveRoot { ifindex, .. } => claim.has(ifindex, true),
             Undo::RemoveIngress { ifindex } => claim.has(ifindex, false),
             Undo::RemoveIfb { of } => claim.has(of, false),
+            // A paused process is no matter of an interface.
+            Undo::Resume { .. } => false,
         };
         if ours {
             log::warn!("{}: an earlier fault is still there; removing it: {undo}", injection.entry);
