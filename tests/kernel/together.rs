@@ -2,7 +2,7 @@
 //! without ifb, and default queues of every kind.
 
 use crate::network::NoModules;
-use crate::support::{Link, Namespace, agent_path, tc, wait_for};
+use crate::support::{Link, Namespace, agent_path, run, tc, wait_for};
 use crate::wire::*;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -100,6 +100,7 @@ fn without_ifb_a_fault_on_incoming_traffic_is_refused_and_a_partition_needs_none
 
 #[test]
 fn the_kernels_default_queues_come_back_whatever_they_were() {
+    run("modprobe tun");
     let knob = "/proc/sys/net/core/default_qdisc";
     let usual = std::fs::read_to_string(knob).unwrap();
     for (default, queues) in [("fq_codel", ""), ("pfifo_fast", ""), ("fq_codel", " multi_queue")] {
