@@ -200,21 +200,20 @@ impl Agent {
             self.metrics.observe_duration(kind, took);
         }
         let cut = if cancel.is_cancelled() { ", ended early by a stop" } else { "" };
-        let status = match result {
-            Ok(Outcome::Success) => {
-                log::info!("{}: success after {took:.3} s, all reverted{cut}", entry.name);
-                Status::Success
-            }
-            Ok(Outcome::Skipped(why)) => {
-                log::info!("{}: skipped: {why}", entry.name);
-                Status::Skipped
-            }
-            Err(error) => {
-                log::error!("{}: failed: {error}", entry.name);
-                Status::Failed
-            }
+        // Counted before it is logged: who reads the log and then the metrics finds it there.
+        let status = match &result {
+            Ok(Outcome::Success) => Status::Success,
+            Ok(Outcome::Skipped(_)) => Status::Skipped,
+            Err(_) => Status::Failed,
         };
         self.metrics.count(kind, status);
+        match result {
+            Ok(Outcome::Success) => {
+                log::info!("{}: success after {took:.3} s, all reverted{cut}", entry.name)
+            }
+            Ok(Outcome::Skipped(why)) => log::info!("{}: skipped: {why}", entry.name),
+            Err(error) => log::error!("{}: failed: {error}", entry.name),
+        }
         failure.follow(&injection);
     }
 
