@@ -3,7 +3,7 @@
 
 use crate::error::{Context, Error, Result};
 use crate::sys::{poll, task};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// More output than this is cut; `tc` says far less.
 const MAX_OUTPUT: usize = 1 << 20;
+/// What every pipe takes without a reader (pipe(7)).
+const PAGE: usize = 4096;
 
 /// Children that somebody waits for. Held while one is started, so that [`reap_orphans`] cannot see it first.
 static CHILDREN: Mutex<Vec<u32>> = Mutex::new(Vec::new());
@@ -53,18 +55,28 @@ pub fn reap_orphans() {
     }
 }
 
-/// Runs `command` to its end and collects what it printed.
+/// Runs `command` to its end with `input` on its standard input and collects what it printed: on standard error,
+/// and on standard output where the caller made that a pipe.
 ///
 /// # Errors
 /// It cannot be started, or it is killed because it did not end within `limit`.
-pub fn run(command: &mut Command, limit: Duration) -> Result<Output> {
+pub fn run(command: &mut Command, input: &[u8], limit: Duration) -> Result<Output> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let mut child = start(command.stdout(Stdio::piped()).stderr(Stdio::piped())).doing("start", &name)?;
-    let read = collect(&mut child, Instant::now() + limit);
-    if !matches!(read, Ok((_, _, true))) {
-        let _ = child.kill();
-    }
-    let status = child.wait();
+    let mut child = start(command.stdin(Stdio::piped()).stderr(Stdio::piped())).doing("start", &name)?;
+    let mut stdin = child.stdin.take();
+    let (read, status) = std::thread::scope(|scope| {
+        // A pipe holds a page at least, so only a longer input can block, and that only until the program ends.
+        if let Some(mut pipe) = stdin.take_if(|_| input.len() > PAGE) {
+            scope.spawn(move || pipe.write_all(input));
+        } else if let Some(mut pipe) = stdin.take() {
+            let _ = pipe.write_all(input); // a program that does not read it has its reasons
+        }
+        let read = collect(&mut child, Instant::now() + limit);
+        if !matches!(read, Ok((_, _, true))) {
+            let _ = child.kill();
+        }
+        (read, child.wait())
+    });
     forget(child.id());
     match read.doing("read the output of", &name)? {
         (stdout, stderr, true) => Ok(Output { status: status.doing("wait for", &name)?, stdout, stderr }),
@@ -112,22 +124,28 @@ fn pull(from: Option<&mut impl Read>, chunk: &mut [u8], into: &mut Vec<u8>) -> i
 mod tests {
     use super::*;
 
+    fn run(command: &mut Command, input: &[u8], limit: Duration) -> Result<Output> {
+        super::run(command.stdout(Stdio::piped()), input, limit)
+    }
+
     #[test]
     fn output_and_exit_status_come_back_and_a_hanging_program_is_killed() {
+        let limit = Duration::from_secs(60);
         let done =
-            run(Command::new("sh").args(["-c", "echo out; echo err >&2; exit 3"]), Duration::from_secs(60));
-        let done = done.unwrap();
+            run(Command::new("sh").args(["-c", "echo out; echo err >&2; exit 3"]), b"", limit).unwrap();
         assert_eq!((done.status.code(), &*done.stdout, &*done.stderr), (Some(3), "out\n", "err\n"));
-        let hung = run(Command::new("sleep").arg("1000"), Duration::from_millis(20)).unwrap_err();
+        // With more input than it will ever read, too.
+        let input = vec![b'x'; 1 << 20];
+        let hung = run(Command::new("sleep").arg("1000"), &input, Duration::from_millis(20)).unwrap_err();
         assert_eq!(hung.to_string(), "sleep did not end within 0.02 s and was killed");
-        let missing = run(&mut Command::new("/no/such/program"), Duration::from_secs(1)).unwrap_err();
+        let missing = run(&mut Command::new("/no/such/program"), b"", limit).unwrap_err();
         assert_eq!(missing.to_string(), "cannot start /no/such/program: No such file or directory");
     }
 
     #[test]
-    fn more_than_a_pipe_holds_is_read_while_the_program_runs() {
-        let mut command = Command::new("head");
-        let done = run(command.args(["-c", "300000", "/dev/zero"]), Duration::from_secs(60)).unwrap();
-        assert_eq!(done.stdout.len(), 300_000);
+    fn more_than_a_pipe_holds_goes_in_and_comes_out() {
+        let input: Vec<u8> = (0..300_000).map(|number| b'a' + (number % 26) as u8).collect();
+        let done = run(&mut Command::new("cat"), &input, Duration::from_secs(60)).unwrap();
+        assert!(done.stdout.as_bytes() == input);
     }
 }

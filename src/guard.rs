@@ -3,7 +3,7 @@
 //! The agent announces every lasting change on a pipe before it makes it and releases it after the revert:
 //!
 //! ```text
-//! + ID DEADLINE UNDO      DEADLINE in milliseconds of CLOCK_BOOTTIME
+//! + ID DEADLINE UNDO      DEADLINE in milliseconds of CLOCK_BOOTTIME; the same ID again: another DEADLINE
 //! - ID
 //! ```
 //!
@@ -58,6 +58,12 @@ impl Record {
     }
 }
 
+/// When the guard takes over from an agent whose injection lasts `duration` from now.
+fn deadline(duration: Duration) -> u64 {
+    let lasts = u64::try_from((duration + MARGIN).as_millis()).unwrap_or(u64::MAX);
+    clock::boot_ms().saturating_add(lasts)
+}
+
 impl Guard {
     /// An agent's end without a process; [`Guard::ensure`] and [`Guard::announce`] start it.
     pub fn new() -> Guard {
@@ -89,8 +95,7 @@ impl Guard {
     pub fn announce(&self, undo: Undo, duration: Duration) -> Result<Reverter<'_>> {
         let mut state = self.lock();
         state.last_id += 1;
-        let lasts = u64::try_from((duration + MARGIN).as_millis()).unwrap_or(u64::MAX);
-        let record = Record { id: state.last_id, deadline: clock::boot_ms().saturating_add(lasts), undo };
+        let record = Record { id: state.last_id, deadline: deadline(duration), undo };
         state.ensure()?;
         if state.send(&record.line()).is_err() {
             state.ensure()?;
@@ -100,9 +105,9 @@ impl Guard {
         Ok(Reverter { guard: self, id: record.id, undo, done: false })
     }
 
-    /// A second writing end of the guard's pipe, as standard input for a `tc` about to be started: the guard
-    /// sees the end of the pipe only after that `tc` has ended too, so it cannot act before a change that is
-    /// under way when the agent dies.
+    /// A second writing end of the guard's pipe, for a `tc` about to be started to hold as its standard output,
+    /// on which it says nothing: the guard sees the end of the pipe only after that `tc` has ended too, so it
+    /// cannot act before a change that is under way when the agent dies.
     pub fn pipe(&self) -> Option<OwnedFd> {
         let state = self.lock();
         let (_, pipe) = state.process.as_ref()?;
@@ -149,7 +154,8 @@ impl State {
 
     fn send(&mut self, line: &str) -> io::Result<()> {
         match &mut self.process {
-            Some((_, pipe)) => pipe.write_all(line.as_bytes()),
+            // Begins a line of its own, whatever a `tc` may have said on its end of the pipe.
+            Some((_, pipe)) => pipe.write_all(format!("\n{line}").as_bytes()),
             None => Err(io::ErrorKind::BrokenPipe.into()),
         }
     }
@@ -171,6 +177,20 @@ pub struct Reverter<'a> {
 }
 
 impl Reverter<'_> {
+    /// Tells the guard that the change will last `duration` from now, however long it took to be made.
+    ///
+    /// # Errors
+    /// The guard cannot be told.
+    pub fn renew(&self, duration: Duration) -> Result<()> {
+        let mut state = self.guard.lock();
+        let Some(record) = state.open.iter_mut().find(|record| record.id == self.id) else { return Ok(()) };
+        record.deadline = deadline(duration);
+        let line = record.line();
+        // A guard that had to be started anew hears it twice.
+        state.ensure()?;
+        state.send(&line).doing("tell the guard about", self.undo)
+    }
+
     /// Takes the change back and releases the guard. Says whether there was anything left to take back.
     ///
     /// # Errors
@@ -247,10 +267,10 @@ impl Watch<'_> {
 
     fn take(&mut self, bytes: &[u8], line: &mut Vec<u8>) {
         for byte in bytes {
-            if *byte == b'\n' {
+            if *byte == b'\n' && !line.is_empty() {
                 self.record(&String::from_utf8_lossy(line));
                 line.clear();
-            } else {
+            } else if *byte != b'\n' {
                 line.push(*byte);
             }
         }
@@ -259,7 +279,13 @@ impl Watch<'_> {
     /// Both ends are the same program, so a line that cannot be read has no good answer; it is said.
     fn record(&mut self, line: &str) {
         match parse(line) {
-            Some(Line::Open(record)) => self.records.push((record, Some(record.deadline))),
+            Some(Line::Open(record)) => {
+                let pending = (record, Some(record.deadline));
+                match self.records.iter_mut().find(|(known, _)| known.id == record.id) {
+                    Some(known) => *known = pending,
+                    None => self.records.push(pending),
+                }
+            }
             Some(Line::Release(id)) => self.records.retain(|(record, _)| record.id != id),
             None => drop(writeln!(self.say, "chaos-guard: cannot read {line:?}")),
         }

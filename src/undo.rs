@@ -34,7 +34,9 @@ pub fn leftovers(tools: &Tools) -> Result<Vec<Undo>> {
     let mut found = Vec::new();
     for qdisc in all {
         let ifindex = qdisc.ifindex;
-        if qdisc.parent == code::INGRESS && qdisc.kind == INGRESS && is_ours(netlink, ifindex)? == Some(true)
+        if qdisc.parent == code::INGRESS
+            && qdisc.kind == INGRESS
+            && has_our_filters(netlink, ifindex)? == Some(true)
         {
             found.push(Undo::RemoveIngress { ifindex });
         }
@@ -60,7 +62,10 @@ pub fn sweep() -> Vec<Result<Undo>> {
 }
 
 /// Whether the ingress qdisc of an interface carries our filters and no others; `None` if it carries none.
-fn is_ours(netlink: &Netlink, ifindex: i32) -> Result<Option<bool>> {
+///
+/// # Errors
+/// The kernel does not tell its filters.
+pub fn has_our_filters(netlink: &Netlink, ifindex: i32) -> Result<Option<bool>> {
     let filters = match filter::filters(netlink, ifindex, code::INGRESS & 0xffff_0000) {
         Ok(filters) => filters,
         // No such qdisc, or no such interface.
@@ -129,7 +134,7 @@ impl Undo {
         let Some(netlink) = netlink.as_ref() else { return Ok(false) };
         let done = match *self {
             Undo::RemoveRoot { ifindex, handle } => tc::delete_root(netlink, ifindex, handle),
-            Undo::RemoveIngress { ifindex } => match is_ours(netlink, ifindex)? {
+            Undo::RemoveIngress { ifindex } => match has_our_filters(netlink, ifindex)? {
                 Some(false) => Ok(false),
                 // Without filters it may be ours, set a moment ago: it was announced when there was none.
                 _ => tc::delete_ingress(netlink, ifindex, INGRESS),

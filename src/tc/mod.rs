@@ -32,6 +32,7 @@ Usage: tc [ -s ] [ -j ] OBJECT COMMAND
                 [ protocol { ip | ipv6 | all } ] [ prio N ] [ handle ID ] u32 match ... [ flowid ID ]
                 [ action { drop | pass | mirred egress { redirect | mirror } dev DEV } ]
        tc { qdisc | class | filter } show [ dev DEV ]
+       tc -batch [ FILE ]
        OPTIONS as in tc-netem(8), tc-prio(8), tc-tbf(8), tc-pfifo(8), matches as in tc-u32(8)
 ";
 
@@ -71,7 +72,8 @@ fn command(mut words: Words<'_>) -> Parsed<String> {
     while words.peek().starts_with('-') {
         let word = words.need()?;
         // Both forms, -s and --s; "-p" only changes the white space of tc's JSON.
-        match keyword(word, &["-statistics", "-stats", "-json", "-pretty"]) {
+        match keyword(word, &["-statistics", "-stats", "-json", "-pretty", "-batch"]) {
+            "-batch" => return batch(words.next().unwrap_or("-")),
             "-statistics" | "-stats" => settings.stats = true,
             "-json" => settings.json = true,
             "-pretty" => {}
@@ -94,6 +96,32 @@ fn command(mut words: Words<'_>) -> Parsed<String> {
         }
         _ => Err(Stop::line(format!("Object \"{object}\" is unknown, try \"tc help\"."))),
     }
+}
+
+/// Carries out the lines of a file, or of standard input for `-`, up to the first that fails; empty ones and those
+/// that begin with `#` count but do nothing.
+fn batch(file: &str) -> Parsed<String> {
+    let text = if file == "-" { io::read_to_string(io::stdin()) } else { std::fs::read_to_string(file) };
+    let text =
+        text.map_err(|error| Stop::options(format!("Cannot open file \"{file}\" for reading: {error}")))?;
+    let mut out = String::new();
+    for (number, line) in text.lines().enumerate() {
+        let words: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
+        if words.first().is_none_or(|word| word.starts_with('#')) {
+            continue;
+        }
+        // A file that names itself would never come to an end.
+        let nested = words.iter().any(|word| word.starts_with("-b") || word.starts_with("--b"));
+        let done = if nested { Err(Stop::line("a batch in a batch")) } else { command(Words(&words)) };
+        match done {
+            Ok(said) => out += &said,
+            Err(stop) => {
+                let text = format!("{}\nCommand failed {file}:{}", stop.text, number + 1);
+                return Err(Stop::options(text));
+            }
+        }
+    }
+    Ok(out)
 }
 
 fn open() -> Parsed<Netlink> {

@@ -4,10 +4,14 @@
 
 mod cpu;
 mod ending;
+mod figures;
 mod grouped;
 mod machine;
 mod memory;
 mod network;
+mod shape;
 mod support;
 mod tc_judge;
+mod together;
+mod victim;
 mod wire;

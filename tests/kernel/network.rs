@@ -251,10 +251,10 @@ fn interfaces_are_found_by_glob_and_by_the_default_route_and_host_names_by_the_h
 }
 
 /// Keeps the kernel from loading modules until dropped.
-struct NoModules(String);
+pub struct NoModules(String);
 
 impl NoModules {
-    fn new() -> NoModules {
+    pub fn new() -> NoModules {
         let loader = std::fs::read_to_string("/proc/sys/kernel/modprobe").unwrap();
         std::fs::write("/proc/sys/kernel/modprobe", "/bin/false").unwrap();
         NoModules(loader)

@@ -4,7 +4,7 @@
 # Runs the kernel tier: boots Debian's kernel in QEMU with the product as /chaos-agent and the libtest program
 # as root, one test at a time. No disk, no network but what the tests make inside; nothing of this machine is
 # touched. The kernel's own words go to target/kernel/console.log.
-# Environment: KERNEL_SECONDS, the time limit (900); KERNEL_KVM=1 to use /dev/kvm, where that works.
+# Environment: KERNEL_SECONDS, the time limit (1800); KERNEL_KVM=1 to use /dev/kvm, where that works.
 # Exit code: 0 all passed, 1 failed, 75 a part is missing.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/../.."
@@ -14,7 +14,7 @@ cd "$(dirname "$(readlink -f "$0")")/../.."
 readonly AGENT=$1 TESTS=$2
 shift 2
 readonly HOME_DIR=$TARGET_DIR/kernel
-readonly ROOT=$HOME_DIR/root SECONDS_LIMIT=${KERNEL_SECONDS:-900}
+readonly ROOT=$HOME_DIR/root SECONDS_LIMIT=${KERNEL_SECONDS:-1800}
 # What the tests may load, beside everything in net/sched; busybox's modprobe brings what these depend on.
 readonly MODULES="drivers/net/dummy.ko drivers/net/ifb.ko drivers/net/veth.ko drivers/net/tun.ko
     drivers/block/loop.ko fs/ext4/ext4.ko net/netfilter/nf_tables.ko"

@@ -4,6 +4,7 @@
 //! What `tc` sets outlives whoever set it, so every change is announced to the guard first, carries the agent's
 //! own marks, and is read back before the fault counts as active.
 
+mod claims;
 mod plan;
 mod resolve;
 mod rule;
@@ -18,8 +19,9 @@ use crate::guard::Reverter;
 use crate::settings::Section;
 use crate::sys::{netlink::Netlink, task};
 use crate::tc::link::{self, Link};
-use crate::undo::HANDLE;
-use plan::{Aim, Change, Step};
+use crate::undo::{self, Tools, Undo};
+use claims::Claim;
+use plan::{Aim, Change};
 use settings::{Direction, Spec};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -102,52 +104,38 @@ impl Network {
         for change in changes {
             let mut no_filters = false;
             let applied = injection.change(change.undo, || {
-                for step in &change.steps {
-                    if injection.cancel.is_cancelled() {
-                        return Err(Error::refused("stopped before the fault was in force"));
-                    }
-                    self.step(injection, netlink, step).map_err(|trouble| {
-                        no_filters = trouble.no_filters;
-                        trouble.error
-                    })?;
+                if injection.cancel.is_cancelled() {
+                    return Err(Error::refused("stopped before the fault was in force"));
                 }
-                Ok(())
+                if let Some(name) = &change.ifb {
+                    add_ifb(injection, netlink, name)?;
+                }
+                self.batch(injection, &change.lines).map_err(|trouble| {
+                    no_filters = trouble.no_filters;
+                    trouble.error
+                })
             });
             done.0.push(applied.map_err(|error| Trouble { error, no_filters })?);
         }
-        let lines: Vec<_> = changes.iter().flat_map(|change| &change.steps).filter_map(words).collect();
+        let lines: Vec<_> = changes.iter().flat_map(|change| &change.lines).cloned().collect();
         verify::verify(netlink, &lines)?;
         Ok(())
     }
 
-    fn step(
-        &self,
-        injection: &Injection<'_>,
-        netlink: &Netlink,
-        step: &Step,
-    ) -> std::result::Result<(), Trouble> {
-        let words = match step {
-            Step::Ifb(name) => {
-                log::info!("{}: ip link add {name} up type ifb", injection.entry);
-                let created = link::create_ifb(netlink, name).map_err(|refusal| {
-                    let hint = if refusal.is(libc::EOPNOTSUPP) {
-                        "the kernel has no ifb, which faults on incoming traffic need: on the node, modprobe ifb"
-                    } else {
-                        "see the kernel's words"
-                    };
-                    Error::refused(format!("cannot create interface {name}: {refusal}; {hint}"))
-                });
-                return Ok(created?);
-            }
-            Step::Tc(words) => words,
-        };
+    /// All lines by one `tc`, up to the first that fails.
+    fn batch(&self, injection: &Injection<'_>, lines: &[Vec<String>]) -> std::result::Result<(), Trouble> {
+        let mut input = String::new();
+        for words in lines {
+            let words = words.join(" ");
+            log::info!("{}: tc {words}", injection.entry);
+            input += &words;
+            input.push('\n');
+        }
         let mut command = self.program();
-        command.args(words);
-        // With the guard's pipe as its standard input: see Guard::pipe.
-        command.stdin(injection.guard.pipe().map_or_else(Stdio::null, Stdio::from));
-        log::info!("{}: tc {}", injection.entry, words.join(" "));
-        let done = command::run(&mut command, TC_LIMIT)?;
-        if done.status.success() { Ok(()) } else { Err(explain(&done.stderr, words)) }
+        // With the guard's pipe as its standard output, on which it says nothing: see Guard::pipe.
+        command.args(["-batch", "-"]).stdout(injection.guard.pipe().map_or_else(Stdio::null, Stdio::from));
+        let done = command::run(&mut command, input.as_bytes(), TC_LIMIT)?;
+        if done.status.success() { Ok(()) } else { Err(explain(&done.stderr, lines)) }
     }
 
     /// `tc` from PATH where there is one, else this program itself.
@@ -175,7 +163,7 @@ impl Network {
     ) -> Result<()> {
         for link in links {
             let changes = plan::changes(&self.spec, aim, link, true);
-            let filters = changes.iter().map(|change| change.steps.len()).sum::<usize>();
+            let filters = changes.iter().map(|change| change.lines.len()).sum::<usize>();
             if filters > MOST_FILTERS {
                 return Err(Error::refused(format!(
                     "targets and exempts make {filters} filters on {}, at most {MOST_FILTERS} are set; use wider \
@@ -201,19 +189,42 @@ impl Network {
     }
 
     /// The interfaces, free of what others have set.
-    fn links(&self, host: &Host, netlink: &Netlink) -> Result<Vec<(Link, bool)>> {
-        let links = resolve::interfaces(&self.spec, host, netlink)?.into_iter();
-        links
-            .map(|link| verify::look(netlink, &link, self.egress(), self.ingress()).map(|left| (link, left)))
-            .collect()
+    fn links(&self, host: &Host, netlink: &Netlink) -> Result<Vec<Link>> {
+        let links = resolve::interfaces(&self.spec, host, netlink)?;
+        for link in &links {
+            verify::look(netlink, link, self.egress(), self.ingress())?;
+        }
+        Ok(links)
     }
 }
 
-fn words(step: &Step) -> Option<Vec<String>> {
-    match step {
-        Step::Tc(words) => Some(words.clone()),
-        Step::Ifb(_) => None,
+fn add_ifb(injection: &Injection<'_>, netlink: &Netlink, name: &str) -> Result<()> {
+    log::info!("{}: ip link add {name} up type ifb", injection.entry);
+    link::create_ifb(netlink, name).map_err(|refusal| {
+        let hint = if refusal.is(libc::EOPNOTSUPP) {
+            "the kernel has no ifb, which faults on incoming traffic need: on the node, modprobe ifb"
+        } else {
+            "see the kernel's words"
+        };
+        Error::refused(format!("cannot create interface {name}: {refusal}; {hint}"))
+    })
+}
+
+/// Removes what an earlier agent, or a revert that the kernel refused, left on the sides that are claimed now.
+fn clear(injection: &Injection<'_>, claim: &Claim) -> Result<()> {
+    let tools = Tools::default();
+    for undo in undo::leftovers(&tools)? {
+        let ours = match undo {
+            Undo::RemoveRoot { ifindex, .. } => claim.has(ifindex, true),
+            Undo::RemoveIngress { ifindex } => claim.has(ifindex, false),
+            Undo::RemoveIfb { of } => claim.has(of, false),
+        };
+        if ours {
+            log::warn!("{}: an earlier fault is still there; removing it: {undo}", injection.entry);
+            undo.perform(&tools)?;
+        }
     }
+    Ok(())
 }
 
 fn tc_in_path() -> Option<PathBuf> {
@@ -221,9 +232,14 @@ fn tc_in_path() -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join("tc")).find(|tc| tc.is_file())
 }
 
-/// Says what a refusal of the kernel means and what to do about it.
-fn explain(stderr: &str, words: &[String]) -> Trouble {
-    let said = stderr.trim().replace('\n', " ");
+/// Says what a refusal of the kernel means and what to do about it. The last line that `tc` prints tells the
+/// number of the line that failed: "Command failed -:3".
+fn explain(stderr: &str, lines: &[Vec<String>]) -> Trouble {
+    const FAILED: &str = "Command failed -:";
+    let number = stderr.rsplit_once(FAILED).and_then(|(_, number)| number.trim().parse::<usize>().ok());
+    let words = number.and_then(|number| lines.get(number.checked_sub(1)?)).cloned().unwrap_or_default();
+    let said: Vec<_> = stderr.lines().filter(|line| !line.starts_with(FAILED)).collect();
+    let said = said.join(" ").trim().to_owned();
     let absent = ["kind is unknown", "qdisc not found", "No such file", "classifier not found", "action"];
     let absent = absent.iter().any(|part| said.contains(part));
     let part = ["netem", "prio", "u32", "mirred", "ingress"].into_iter().rev();
@@ -285,19 +301,15 @@ impl Failure for Network {
 
     fn inject(&self, injection: &Injection<'_>) -> Result<Outcome> {
         let netlink = Netlink::open().doing("open", "a netlink socket")?;
-        let mut links = Vec::new();
-        for (link, left) in self.links(injection.host, &netlink)? {
-            if left {
-                log::warn!(
-                    "{}: {} still has a qdisc of an earlier fault; removing it",
-                    injection.entry,
-                    link.name
-                );
-                crate::tc::delete_root(&netlink, link.index, HANDLE)
-                    .doing("delete the qdisc left on", &link.name)?;
+        let links = self.links(injection.host, &netlink)?;
+        // Dropped last, when everything is reverted.
+        let claim = match Claim::new(links.iter(), self.egress(), self.ingress()) {
+            Ok(claim) => claim,
+            Err(name) => {
+                return Ok(Outcome::Skipped(format!("another entry has its fault on {name} at this time")));
             }
-            links.push(link);
-        }
+        };
+        clear(injection, &claim)?;
         let mut exempts = resolve::exempts(&self.spec, injection.host)?;
         exempts.extend(self.spec.exempt.iter().cloned());
         let exempts = resolve::addresses(&exempts, injection.entry, injection.cancel)?;
@@ -311,6 +323,10 @@ impl Failure for Network {
                 return Ok(Outcome::Skipped("stopped before the fault was in force".to_owned()));
             }
             Err(error) => return Err(error),
+        }
+        // The deadlines were set before the set-up, which may have taken its time.
+        for change in &changes.0 {
+            change.renew(injection.duration)?;
         }
         injection.hold();
         if !changes.revert()? {

@@ -16,22 +16,15 @@ use crate::tc::link::Link;
 use crate::undo::{HANDLE, IFB, INGRESS_PREFERENCES, Undo};
 use std::net::IpAddr;
 
-/// One thing to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// The words after `tc`.
-    Tc(Vec<String>),
-    /// Create an ifb device of this name, switched on.
-    Ifb(String),
-}
-
-/// Steps that one undo takes back.
+/// What one undo takes back.
 #[derive(Clone, Debug)]
 pub struct Change {
     /// How.
     pub undo: Undo,
-    /// In this order.
-    pub steps: Vec<Step>,
+    /// An ifb device of this name to be created first, switched on.
+    pub ifb: Option<String>,
+    /// The words after `tc`, a line each, in this order.
+    pub lines: Vec<Vec<String>>,
 }
 
 /// The rules of one injection, with their addresses.
@@ -63,8 +56,9 @@ pub fn ifb_name(index: i32) -> String {
 pub fn changes(spec: &Spec, aim: &Aim<'_>, link: &Link, filtering: bool) -> Vec<Change> {
     let mut found = Vec::new();
     if spec.direction != Direction::Ingress {
-        let steps = tree(spec, aim, &link.name, true, filtering);
-        found.push(Change { undo: Undo::RemoveRoot { ifindex: link.index, handle: HANDLE }, steps });
+        let lines = tree(spec, aim, &link.name, true, filtering);
+        let undo = Undo::RemoveRoot { ifindex: link.index, handle: HANDLE };
+        found.push(Change { undo, ifb: None, lines });
     }
     if spec.direction != Direction::Egress {
         let mut entry = vec![tc(format!("qdisc add dev {} ingress", link.name))];
@@ -81,27 +75,26 @@ pub fn changes(spec: &Spec, aim: &Aim<'_>, link: &Link, filtering: bool) -> Vec<
             }
         } else {
             let ifb = ifb_name(link.index);
-            let mut steps = vec![Step::Ifb(ifb.clone())];
-            steps.extend(tree(spec, aim, &ifb, false, filtering));
-            found.push(Change { undo: Undo::RemoveIfb { of: link.index }, steps });
+            let lines = tree(spec, aim, &ifb, false, filtering);
             entry.push(everything(&link.name, &format!("action mirred egress redirect dev {ifb}")));
+            found.push(Change { undo: Undo::RemoveIfb { of: link.index }, ifb: Some(ifb), lines });
         }
-        found.push(Change { undo: Undo::RemoveIngress { ifindex: link.index }, steps: entry });
+        found.push(Change { undo: Undo::RemoveIngress { ifindex: link.index }, ifb: None, lines: entry });
     }
     found
 }
 
-fn tc(line: String) -> Step {
-    Step::Tc(glued(&line))
+fn tc(line: String) -> Vec<String> {
+    glued(&line)
 }
 
 /// The last filter on an ingress qdisc: all packets, all protocols.
-fn everything(dev: &str, action: &str) -> Step {
+fn everything(dev: &str, action: &str) -> Vec<String> {
     tc(format!("filter add dev {dev} parent ffff: protocol all pref {REST} u32 match u32 0 0 {action}"))
 }
 
 /// The qdiscs of a device through which the packets leave: the interface itself, or the ifb.
-fn tree(spec: &Spec, aim: &Aim<'_>, dev: &str, outward: bool, filtering: bool) -> Vec<Step> {
+fn tree(spec: &Spec, aim: &Aim<'_>, dev: &str, outward: bool, filtering: bool) -> Vec<Vec<String>> {
     let root = HANDLE >> 16;
     let netem = spec.netem.join(" ");
     if !filtering || (aim.targets.is_empty() && aim.exempts.is_empty()) {
@@ -124,7 +117,7 @@ fn tree(spec: &Spec, aim: &Aim<'_>, dev: &str, outward: bool, filtering: bool) -
 }
 
 /// Exempts, then targets.
-fn filters(aim: &Aim<'_>, place: &str, outward: bool, around: &str, into: &str) -> Vec<Step> {
+fn filters(aim: &Aim<'_>, place: &str, outward: bool, around: &str, into: &str) -> Vec<Vec<String>> {
     let mut steps = Vec::new();
     let mut add = |protocol: &str, preference: u16, selector: &str, verdict: &str| {
         steps.push(tc(format!(

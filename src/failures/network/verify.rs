@@ -7,27 +7,23 @@ use crate::tc::message::{HEADER, code};
 use crate::tc::netem::Netem;
 use crate::tc::words::Words;
 use crate::tc::{Options, Qdisc, link::Link, qdisc, qdiscs};
-use crate::undo::HANDLE;
+use crate::undo::{self, HANDLE};
 use std::io;
 
 /// Root qdiscs that the kernel sets by itself, at handle 0: nobody's choice, so they may be replaced.
 const DEFAULTS: [&str; 5] = ["noqueue", "pfifo_fast", "fq_codel", "fq", "mq"];
 
-/// Refuses an interface on which somebody else has set a qdisc that the fault would replace or share. Says
-/// whether our own root is there, left by an earlier agent.
+/// Refuses an interface on which somebody else has set a qdisc that the fault would replace or share. Our own
+/// are no hindrance, whether they were left or are in force.
 ///
 /// # Errors
-/// A foreign root qdisc, or a foreign ingress qdisc if `ingress` is wanted.
-pub fn look(netlink: &Netlink, link: &Link, egress: bool, ingress: bool) -> Result<bool> {
-    let mut left = false;
+/// A foreign root qdisc if `egress` is wanted, a foreign qdisc for incoming packets if `ingress` is.
+pub fn look(netlink: &Netlink, link: &Link, egress: bool, ingress: bool) -> Result<()> {
     for found in list(netlink, link)? {
+        let default = found.handle == 0 && DEFAULTS.contains(&found.kind.as_str());
         let taken = match found.parent {
-            code::ROOT if found.handle == HANDLE => {
-                left = true;
-                false
-            }
-            code::ROOT => egress && !(found.handle == 0 && DEFAULTS.contains(&found.kind.as_str())),
-            code::INGRESS => ingress,
+            code::ROOT => egress && found.handle != HANDLE && !default,
+            code::INGRESS => ingress && undo::has_our_filters(netlink, link.index)? != Some(true),
             _ => false,
         };
         if taken {
@@ -41,7 +37,7 @@ pub fn look(netlink: &Netlink, link: &Link, egress: bool, ingress: bool) -> Resu
             )));
         }
     }
-    Ok(left)
+    Ok(())
 }
 
 fn list(netlink: &Netlink, link: &Link) -> Result<Vec<Qdisc>> {

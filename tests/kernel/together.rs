@@ -1,0 +1,161 @@
+//! What a network fault meets beside packets: other faults of the same agent, left-overs, a slow `tc`, a kernel
+//! without ifb, and default queues of every kind.
+
+use crate::network::NoModules;
+use crate::support::{Link, Namespace, agent_path, tc, wait_for};
+use crate::wire::*;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+const COUNTED: &str = "chaos_injections_total{failure_type=\"network\",status=\"skipped\"}";
+
+/// Ends an agent in peace and compares what it left with what was there before it.
+fn end(mut agent: Agent, space: &Namespace, before: &str) {
+    agent.signal(libc::SIGTERM);
+    assert_eq!(agent.wait_exit(), Some(0), "{}", agent.log());
+    assert_eq!(state(space), before, "{}", agent.log());
+}
+
+#[test]
+fn of_two_faults_on_one_side_of_an_interface_the_second_waits_and_the_first_stays() {
+    let link = Link::new("pair");
+    let before = state(&link.near);
+    let second = "}\n  second: {type: network, enabled: true, probability: 1, ";
+    let fault = format!("delay_ms: 20, duration_seconds: 600{second}delay_ms: 20, duration_seconds: 600");
+    let agent = Agent::start(&link.near, &fault);
+    agent.wait_active(&link.near);
+    agent.wait_log("skipped: another entry has its fault on eth0");
+    wait_for(LIMIT, "the count", || (metric(&link.near, COUNTED) == Some(1.0)).then_some(()));
+    assert!(tc(&link.near, "-j qdisc show dev eth0").contains("\"kind\":\"netem\""), "{}", agent.log());
+    assert!(!agent.log().contains("removing it"), "{}", agent.log());
+    end(agent, &link.near, &before);
+
+    // The two sides of one interface are two places.
+    let other = format!("{second}delay_ms: 20, direction: ingress, duration_seconds: 600");
+    let agent = Agent::start(&link.near, &format!("delay_ms: 20, duration_seconds: 600{other}"));
+    wait_for(LIMIT, "both faults to be active", || {
+        (metric(&link.near, "chaos_injection_active{failure_type=\"network\"}") == Some(2.0)).then_some(())
+    });
+    end(agent, &link.near, &before);
+}
+
+#[test]
+fn a_fault_whose_setting_up_takes_long_still_lasts_as_long_as_it_should() {
+    let link = Link::new("slow");
+    let before = state(&link.near);
+    let folder = "/tmp/slow-tc";
+    std::fs::create_dir_all(folder).unwrap();
+    let script = format!("{folder}/tc");
+    // Longer than the margin after which the guard takes over, shorter than duration and margin.
+    std::fs::write(&script, "#!/bin/sh\nsleep 2\nexec /usr/bin/tc \"$@\"\n").unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = link.near.command("env");
+    command.arg(format!("PATH={folder}:{}", std::env::var("PATH").unwrap())).arg(agent_path());
+    let agent = Agent::start_with(command, "delay_ms: 5, duration_seconds: 4, tc: system", "3600");
+    agent.wait_log("fault: success");
+    assert!(!agent.log().contains("the agent is late"), "{}", agent.log());
+    end(agent, &link.near, &before);
+}
+
+#[test]
+fn a_left_over_that_appears_between_two_injections_is_removed_by_the_next() {
+    let link = Link::new("leftover");
+    let before = state(&link.near);
+    let fault = "delay_ms: 5, direction: both, duration_seconds: 0.1";
+    let agent = Agent::start_with(link.near.command(agent_path()), fault, "3");
+    agent.wait_log("fault: success");
+    agent.signal(libc::SIGSTOP);
+    assert_eq!(state(&link.near), before);
+    for line in [
+        "qdisc add dev eth0 root handle ca05: netem delay 1ms",
+        "qdisc add dev eth0 ingress",
+        "filter add dev eth0 parent ffff: protocol all pref 51721 u32 match u32 0 0 action pass",
+    ] {
+        tc(&link.near, line);
+    }
+    agent.signal(libc::SIGCONT);
+    agent.wait_log("an earlier fault is still there; removing it: remove-root");
+    agent.wait_log("an earlier fault is still there; removing it: remove-ingress");
+    wait_for(LIMIT, "another success", || (agent.log().matches("fault: success").count() > 1).then_some(()));
+    end(agent, &link.near, &before);
+}
+
+#[test]
+fn without_ifb_a_fault_on_incoming_traffic_is_refused_and_a_partition_needs_none() {
+    let link = Link::new("no-ifb");
+    for module in ["sch_netem", "sch_prio", "cls_u32", "sch_ingress", "act_gact"] {
+        let _ = std::process::Command::new("modprobe").arg(module).status();
+    }
+    let _ = std::process::Command::new("rmmod").arg("ifb").status();
+    let _without = NoModules::new();
+    let before = state(&link.near);
+    let agent = Agent::start(&link.near, "delay_ms: 5, direction: both, duration_seconds: 600");
+    let said = agent.wait_log("failed");
+    assert!(said.contains("ifb") && said.contains("modprobe ifb"), "{said}");
+    end(agent, &link.near, &before);
+    let agent = Agent::start(&link.near, "partition: true, direction: ingress, duration_seconds: 600");
+    agent.wait_active(&link.near);
+    end(agent, &link.near, &before);
+}
+
+#[test]
+fn the_kernels_default_queues_come_back_whatever_they_were() {
+    let knob = "/proc/sys/net/core/default_qdisc";
+    let usual = std::fs::read_to_string(knob).unwrap();
+    for (default, queues) in [("fq_codel", ""), ("pfifo_fast", ""), ("fq_codel", " multi_queue")] {
+        std::fs::write(knob, default).unwrap();
+        let space = Namespace::new("default");
+        space.run(&format!("ip tuntap add dev tap0 mode tap{queues}"));
+        space.run("ip link set tap0 up");
+        let before = state(&space);
+        let kind = if queues.is_empty() { default } else { "mq" };
+        assert!(before.contains(&format!("\"kind\":\"{kind}\"")), "{before}");
+        for fault in ["delay_ms: 5, exempt_defaults: []", "delay_ms: 5, targets: [{port: 80}]"] {
+            let agent = Agent::start(&space, &format!("interface: tap0, duration_seconds: 600, {fault}"));
+            agent.wait_active(&space);
+            assert_ne!(state(&space), before);
+            end(agent, &space, &before);
+        }
+    }
+    std::fs::write(knob, usual.trim()).unwrap();
+}
+
+#[test]
+fn own_ports_names_and_protocols_are_aimed_at_in_both_families() {
+    let link = Link::new("aims");
+    let name = link.near.name.clone();
+    // `ip netns exec` shows these as /etc/hosts.
+    std::fs::create_dir_all(format!("/etc/netns/{name}")).unwrap();
+    std::fs::write(format!("/etc/netns/{name}/hosts"), "10.77.0.2 victim.test\nfd77::2 victim.test\n")
+        .unwrap();
+    link.far.run("ip address add 10.77.0.3/24 dev eth0");
+    let near = [6001, 6002].map(|port| Echo::new(&link.near, &format!("10.77.0.1:{port}")));
+    let far = ["10.77.0.2:5001", "10.77.0.3:5001", "[fd77::2]:5001"].map(|at| Echo::new(&link.far, at));
+    let slow = |space: &Namespace, to: &str| median(&trips(space, to, 3, Duration::from_secs(10))) > 250.0;
+    let slow_ping = |to: &str| link.near.ping(to, 2).min_ms > 250.0;
+    for (targets, expected) in [
+        // near 6001, near 6002, far 10.77.0.2, 10.77.0.3, fd77::2, ping in IPv4 and in IPv6
+        ("{port: 6001, side: source}", [true, false, false, false, false, false, false]),
+        ("{host: victim.test, protocol: udp}", [true, true, true, false, true, false, false]),
+        ("{protocol: icmp}", [false, false, false, false, false, true, true]),
+        ("{cidr: \"fd77::/64\"}", [false, false, false, false, true, false, true]),
+    ] {
+        let fault = format!("delay_ms: 300, duration_seconds: 600, targets: [{targets}]");
+        let agent = Agent::start(&link.near, &fault);
+        agent.wait_active(&link.near);
+        let found = [
+            slow(&link.far, "10.77.0.1:6001"),
+            slow(&link.far, "10.77.0.1:6002"),
+            slow(&link.near, "10.77.0.2:5001"),
+            slow(&link.near, "10.77.0.3:5001"),
+            slow(&link.near, "[fd77::2]:5001"),
+            slow_ping(&link.far_address),
+            slow_ping(&link.far_address6),
+        ];
+        assert_eq!(found, expected, "{targets}\n{}", agent.log());
+        drop(agent);
+        wait_for(LIMIT, "the guard", || (!state(&link.near).contains("netem")).then_some(()));
+    }
+    drop((near, far));
+    std::fs::remove_dir_all(format!("/etc/netns/{name}")).unwrap();
+}
