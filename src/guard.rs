@@ -25,6 +25,8 @@ use std::time::Duration;
 
 /// How long after the planned end of an injection the guard takes over from an agent that does not act.
 pub const MARGIN: Duration = Duration::from_secs(1);
+/// How long a set-up may take before the guard takes the agent for hung; [`Reverter::renew`] ends the allowance.
+const SET_UP: Duration = Duration::from_secs(10);
 /// How long the guard waits before it tries again what the kernel refused.
 const RETRY: Duration = Duration::from_secs(1);
 /// How often it tries at the end, when nothing can change any more but the kernel's mind.
@@ -60,7 +62,7 @@ impl Record {
 
 /// When the guard takes over from an agent whose injection lasts `duration` from now.
 fn deadline(duration: Duration) -> u64 {
-    let lasts = u64::try_from((duration + MARGIN).as_millis()).unwrap_or(u64::MAX);
+    let lasts = u64::try_from(duration.saturating_add(MARGIN).as_millis()).unwrap_or(u64::MAX);
     clock::boot_ms().saturating_add(lasts)
 }
 
@@ -95,7 +97,7 @@ impl Guard {
     pub fn announce(&self, undo: Undo, duration: Duration) -> Result<Reverter<'_>> {
         let mut state = self.lock();
         state.last_id += 1;
-        let record = Record { id: state.last_id, deadline: deadline(duration), undo };
+        let record = Record { id: state.last_id, deadline: deadline(duration.saturating_add(SET_UP)), undo };
         state.ensure()?;
         if state.send(&record.line()).is_err() {
             state.ensure()?;
