@@ -247,7 +247,7 @@ tier() {
     status=${PIPESTATUS[0]}
     set -e
     if [ "$status" = 75 ]; then
-        skipped+=("$name ($(sed -n 's/^.*MISSING: //p' "$log" | tail -n 1))")
+        skipped+=("$name ($(sed -n 's/^.*MISSING: //p; s/^.*missing: //p' "$log" | paste -s -d ,))")
         return
     fi
     good=$(sum_of passed "$log") bad=$(sum_of failed "$log")
@@ -303,7 +303,7 @@ tests() {
     for name in "${wanted[@]}"; do
         tier "$name"
     done
-    [ ${#skipped[@]} = 0 ] || say "skipped tiers: $(printf '%s; ' "${skipped[@]}")"
+    [ ${#skipped[@]} = 0 ] || printf 'build.sh: skipped tier: %s\n' "${skipped[@]}" >&2
     local line="$passed passed, $failed failed"
     [ ${#skipped[@]} = 0 ] || line+=", ${#skipped[@]} skipped"
     echo "$line"

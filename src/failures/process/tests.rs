@@ -8,13 +8,13 @@ use crate::guard::Guard;
 use crate::settings::{Report, parse as read_yaml};
 use crate::sys::{pidfd, task};
 use std::ffi::OsStr;
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
+use std::{fs, io};
 
 /// Nobody's pid: victims of these tests are children of the test, which a real agent would spare.
 const NOBODY: u32 = 0;
@@ -94,7 +94,14 @@ struct Ward(Child);
 impl Ward {
     /// Starts it. `spawn` returns in the middle of exec(2), before the name and the arguments are the new ones.
     fn spawn(command: &mut Command) -> Ward {
-        let ward = Ward(command.spawn().unwrap());
+        // A test beside this one that forks while a copied program is written keeps it open for a moment.
+        let busy = |error: &io::Error| error.kind() == io::ErrorKind::ExecutableFileBusy;
+        let ward = loop {
+            match command.spawn() {
+                Err(error) if busy(&error) => std::thread::yield_now(),
+                child => break Ward(child.unwrap()),
+            }
+        };
         let cmdline = format!("/proc/{}/cmdline", ward.pid());
         until("an exec", || {
             fs::read(&cmdline).is_ok_and(|bytes| !bytes.is_empty()) || state(ward.pid()) == b'Z'
