@@ -185,20 +185,10 @@ fn short(number: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{self, Report};
+    use crate::failures::read_entry;
 
     fn cpu(cores: Cores) -> Cpu {
         Cpu { cores, load_percent: 100.0, ramp: Duration::ZERO, pin: false, nice: None }
-    }
-
-    /// Reads an entry; the problems, a line each, and the line for all cores of a machine of four.
-    fn read(text: &str) -> (String, Option<Box<dyn Failure>>) {
-        let mut report = Report::default();
-        let node = settings::parse(text, &mut report).unwrap();
-        let mut section = Section::top(&node, &mut report);
-        let failure = parse(&mut section);
-        section.finish();
-        (report.problems("f").join("\n"), failure)
     }
 
     #[test]
@@ -206,7 +196,7 @@ mod tests {
         let host = Host { proc: "/nowhere".into(), sys: "/nowhere".into(), ..Host::default() };
         let allowed = short(Cgroup::default().cpus());
         let line = |text| {
-            let (problems, failure) = read(text);
+            let (problems, failure) = read_entry(text, parse);
             assert_eq!(problems, "", "{text}");
             failure.unwrap().describe(&host)
         };
@@ -234,14 +224,14 @@ mod tests {
             "pin: perhaps",
             "core: 1",
         ] {
-            let (problems, _) = read(wrong);
+            let (problems, _) = read_entry(wrong, parse);
             let key = wrong.split(':').next().unwrap();
             assert!(
                 problems.contains(&format!(": {key}: ")) && problems.lines().count() == 1,
                 "{wrong}: {problems}"
             );
         }
-        assert!(read("cores: many").0.contains("a share of these like \"50%\""));
+        assert!(read_entry("cores: many", parse).0.contains("a share of these like \"50%\""));
     }
 
     #[test]

@@ -349,8 +349,8 @@ fn size(bytes: u64) -> String {
 mod tests {
     use super::*;
     use crate::cancel::Cancel;
+    use crate::failures::read_entry;
     use crate::guard::Guard;
-    use crate::settings::{self, Report};
     use std::path::{Path, PathBuf};
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicBool, AtomicU32};
@@ -405,21 +405,11 @@ mod tests {
         }
     }
 
-    /// Reads an entry: the problems and what came out.
-    fn read(text: &str) -> (String, Option<Box<dyn Failure>>) {
-        let mut report = Report::default();
-        let node = settings::parse(text, &mut report).unwrap();
-        let mut section = Section::top(&node, &mut report);
-        let failure = parse(&mut section);
-        section.finish();
-        (report.problems("f").join("\n"), failure)
-    }
-
     #[test]
     fn every_key_is_read_and_wrong_ones_are_named() {
         let container = Container::new("536870912\n", 120);
         let line = |text| {
-            let (problems, failure) = read(text);
+            let (problems, failure) = read_entry(text, parse);
             assert_eq!(problems, "", "{text}");
             failure.unwrap().describe(&container.host())
         };
@@ -447,15 +437,19 @@ mod tests {
             "allow_oom: maybe",
             "size: 3",
         ] {
-            let (problems, _) = read(wrong);
+            let (problems, _) = read_entry(wrong, parse);
             let key = wrong.split(':').next().unwrap();
             assert!(
                 problems.contains(&format!(": {key}: ")) && problems.lines().count() == 1,
                 "{wrong}: {problems}"
             );
         }
-        assert_eq!(read("{percent: 0, pattern: zero}").0.lines().count(), 1);
-        assert!(read("{mb: 5, percent: 5}").0.contains("percent: 5 stands beside `mb`; give one of them"));
+        assert_eq!(read_entry("{percent: 0, pattern: zero}", parse).0.lines().count(), 1);
+        assert!(
+            read_entry("{mb: 5, percent: 5}", parse)
+                .0
+                .contains("percent: 5 stands beside `mb`; give one of them")
+        );
     }
 
     /// Runs an injection; returns its outcome, whether it became active and what it measured.

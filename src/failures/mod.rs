@@ -163,6 +163,20 @@ impl Injection<'_> {
     }
 }
 
+/// Reads an entry as a config would: the problems, a line each, and what came out. For the tests of the kinds.
+#[cfg(test)]
+fn read_entry(
+    text: &str,
+    parse: fn(&mut Section<'_>) -> Option<Box<dyn Failure>>,
+) -> (String, Option<Box<dyn Failure>>) {
+    let mut report = crate::settings::Report::default();
+    let node = crate::settings::parse(text, &mut report).unwrap();
+    let mut section = Section::top(&node, &mut report);
+    let failure = parse(&mut section);
+    section.finish();
+    (report.problems("f").join("\n"), failure)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
