@@ -261,7 +261,7 @@ fn mount(mounts: &str, version: Version, controller: &str) -> Option<(PathBuf, S
 }
 
 /// Undoes the octal escapes of mountinfo: `\040` is a space.
-fn unescape(word: &str) -> String {
+pub fn unescape(word: &str) -> String {
     let mut parts = word.split('\\');
     let mut plain = parts.next().unwrap_or("").to_owned();
     for part in parts {

@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 pub mod clock;
+pub mod disk;
 pub mod event;
 pub mod file;
 pub mod memory;
