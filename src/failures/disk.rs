@@ -5,7 +5,6 @@
 //! refused, and given back early when they grow into it.
 
 use super::{Failure, Host, Injection, Kind, Outcome, Series, memory};
-use crate::cancel::Waited;
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Result};
 use crate::metrics::{self, Family};
@@ -14,7 +13,6 @@ use crate::sys::task;
 use fill::Fill;
 use load::Load;
 use place::Place;
-use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -35,9 +33,7 @@ const MOST_MB: u64 = 1 << 30;
 const MOST_RAMP: f64 = 86_400.0;
 /// Largest rate, in MiB or calls a second: a typing error should not be a promise.
 const MOST_RATE: f64 = 1e6;
-/// Undelivered share of what was asked above which the log says so.
-const TOLERANCE: f64 = 0.02;
-/// The keys of action io, in the order of [`load::KINDS`], with what a unit of each is.
+/// The keys of action io, in the order of [`load::SERIES`], with what a unit of each is.
 const RATES: [(&str, f64); 3] =
     [("read_mb_per_s", MIB as f64), ("write_mb_per_s", MIB as f64), ("fsync_per_s", 1.0)];
 
@@ -229,61 +225,43 @@ impl Disk {
             if fill.filled() < due {
                 fill.grow(due, self.headroom == 0)?;
             } else {
-                watch.wait(run.cancel, Instant::now().checked_add(step), None);
+                watch.wait(run.cancel, Instant::now().checked_add(step));
             }
         }
         Ok(End::Elapsed)
     }
 
-    /// Holds until `end`, or until `event` happens.
-    fn hold(
-        run: &Injection<'_>,
-        watch: &mut Watch<'_>,
-        end: Option<Instant>,
-        event: Option<BorrowedFd<'_>>,
-    ) -> End {
+    /// Holds, and works, for the rest of the duration from `from`.
+    fn hold(&self, fill: &Fill, run: &Injection<'_>, watch: &mut Watch<'_>, from: Instant) -> Result<End> {
+        let ramp = self.ramp.min(run.duration);
+        let mut load = match self.rates {
+            Some(rates) => Some(Load::new(fill, rates, ramp)?),
+            None => None,
+        };
+        // The ramp is part of the duration; making the file is not.
+        let from = if load.is_some() || ramp.is_zero() { Instant::now() } else { from };
+        let end = from.checked_add(run.duration);
         run.begin();
-        loop {
+        let why = loop {
             if let Some(left) = watch.look() {
-                return End::Short(left);
+                break End::Short(left);
             }
-            match watch.wait(run.cancel, end, event) {
-                Waited::Cancelled => return End::Cancelled,
-                Waited::Ready if event.is_some() => return End::Elapsed,
-                _ if end.is_some_and(|end| Instant::now() >= end) => return End::Elapsed,
-                _ => {}
+            if run.cancel.is_cancelled() {
+                break End::Cancelled;
             }
+            if end.is_some_and(|end| Instant::now() >= end) {
+                break End::Elapsed;
+            }
+            let next = match &mut load {
+                Some(load) => Some(load.step()?),
+                None => None,
+            };
+            watch.wait(run.cancel, [next, end].into_iter().flatten().min());
+        };
+        if let Some(load) = load {
+            load.report(run);
         }
-    }
-}
-
-impl Disk {
-    /// Loads the device until the end of the time, a stop, or a failure.
-    fn load(&self, rates: [f64; 3], fill: &Fill, run: &Injection<'_>, watch: &mut Watch<'_>) -> Result<End> {
-        let load = Load { rates, ramp: self.ramp.min(run.duration), duration: run.duration };
-        let mut end = End::Elapsed;
-        let done = load.run(fill, &mut |failed| {
-            let until = Instant::now().checked_add(run.duration);
-            end = Disk::hold(run, watch, until, Some(failed));
-        })?;
-        for (index, done) in done.iter().enumerate().filter(|(index, _)| rates[*index] > 0.0) {
-            (run.measure)(load::SERIES[2 * index], done.asked);
-            (run.measure)(load::SERIES[2 * index + 1], done.delivered);
-            if done.delivered < done.asked * (1.0 - TOLERANCE) {
-                let amount = |amount: f64| match index {
-                    2 => format!("{amount:.0} calls"),
-                    _ => size(amount as u64),
-                };
-                log::warn!(
-                    "{}: {}: {} of {} asked for: the device, or a limit on it, gave no more",
-                    run.entry,
-                    load::KINDS[index],
-                    amount(done.delivered),
-                    amount(done.asked),
-                );
-            }
-        }
-        Ok(end)
+        Ok(why)
     }
 
     /// Says how it ended; everything is given back by now.
@@ -343,14 +321,7 @@ impl Failure for Disk {
                 let taken = size(fill.taken());
                 log::warn!("{}: only {taken} of {} are taken on the disk", injection.entry, size(bytes));
             }
-            end = match self.rates {
-                Some(rates) => self.load(rates, &fill, injection, &mut watch)?,
-                None => {
-                    // The ramp is part of the duration; filling as fast as possible is not.
-                    let from = if ramp.is_zero() { Instant::now() } else { start };
-                    Disk::hold(injection, &mut watch, from.checked_add(injection.duration), None)
-                }
-            };
+            end = self.hold(&fill, injection, &mut watch, start)?;
         }
         let taken = size(fill.filled());
         drop(fill);

@@ -3,6 +3,7 @@
 
 mod agent;
 mod config;
+mod disk;
 mod http;
 mod local;
 mod logging;

@@ -1,33 +1,31 @@
-//! Reads, writes and fsyncs at a rate: each on a thread of its own, so that a slow fsync holds up no read.
+//! Reads, writes and fsyncs at a rate, one call after the other.
 //!
-//! A thread compares what it has done with what it owes by the wall clock, and works or waits. What the device
-//! could not take stays owed for a second, so that a hiccup is made up for but a long stall leads to no burst.
+//! Each kind of call has a time when its next is due; whichever is most overdue is made. What the device could not
+//! take stays due for a second, so that a hiccup is made up for but a long stall leads to no burst.
 
 use super::fill::Fill;
-use crate::cancel::{Cancel, Waited};
-use crate::error::{Context, Result};
-use crate::failures::Series;
+use super::size;
+use crate::error::{Context, Error, Result};
+use crate::failures::{Injection, Series};
 use crate::metrics::{Family, Kind};
 use crate::sys::disk;
-use crate::sys::event::EventFd;
 use crate::sys::memory::{Mapping, page_size};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// Most that one call reads or writes.
 const MOST: u64 = 1 << 20;
 /// Calls a second where they are smaller: many enough that any second looks like the others.
 const CALLS: f64 = 100.0;
-/// How long what was not done stays owed.
+/// For how many seconds a call that was not made stays due.
 const PATIENCE: f64 = 1.0;
-/// Longest wait for the next call to be due, since a ramp changes when that is.
-const NAP: Duration = Duration::from_millis(200);
-/// Stack of a thread, which needs a few frames.
-const STACK: usize = 64 << 10;
+/// Longest wait in seconds, since a ramp changes when the next call is due.
+const NAP: f64 = 0.2;
+/// Undelivered share of what was asked above which the log says so.
+const TOLERANCE: f64 = 0.02;
 
 static BYTES: Family = Family {
     name: "chaos_disk_bytes_total",
@@ -42,10 +40,7 @@ static FSYNCS: Family = Family {
     labels: &["of"],
 };
 
-/// What is done, in the order of [`Load::rates`].
-pub const KINDS: [&str; 3] = ["read", "written", "fsync"];
-
-/// The series of each kind: asked, delivered.
+/// Asked and delivered, of each rate.
 pub const SERIES: [Series; 6] = [
     (&BYTES, &["read", "asked"]),
     (&BYTES, &["read", "delivered"]),
@@ -55,164 +50,135 @@ pub const SERIES: [Series; 6] = [
     (&FSYNCS, &["delivered"]),
 ];
 
-/// What to do, and for how long.
-#[derive(Clone, Copy, Debug)]
-pub struct Load {
-    /// Bytes read, bytes written, calls of fsync, each a second; 0 is none.
-    pub rates: [f64; 3],
-    /// The rates rise to these in a straight line over this time; part of `duration`.
-    pub ramp: Duration,
-    /// How long.
-    pub duration: Duration,
-}
-
-/// What was owed and what was done: bytes or calls.
+/// The calls of one kind.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Done {
-    /// Until the end.
-    pub asked: f64,
-    /// In time.
-    pub delivered: f64,
+struct Stream {
+    /// Bytes or calls a second; 0 is none.
+    rate: f64,
+    /// Bytes of a call.
+    bytes: u64,
+    /// What a call counts: its bytes, or 1.
+    unit: f64,
+    /// When the next is due, as [`area`] counts.
+    next: f64,
+    delivered: f64,
+    /// Where in the file.
+    offset: u64,
 }
 
-impl Load {
-    /// Loads the device below `fill` until the time is over, `stop` is thrown by `wait`'s return, or something
-    /// fails. `wait` is called when everything runs and returns when it shall end, at once when its descriptor
-    /// becomes readable: then a thread has failed.
+/// The load under way.
+#[derive(Debug)]
+pub struct Load<'a> {
+    file: &'a File,
+    length: u64,
+    /// Whether the page cache is passed by.
+    direct: bool,
+    /// Reads, writes, fsyncs.
+    streams: [Stream; 3],
+    data: Mapping,
+    ramp: f64,
+    start: Instant,
+}
+
+impl<'a> Load<'a> {
+    /// A load that begins now. `rates`: bytes read, bytes written, calls of fsync, each a second; they rise to
+    /// that over `ramp`.
     ///
     /// # Errors
-    /// The device or the kernel says no; everything has ended by then.
-    pub fn run(&self, fill: &Fill, wait: &mut dyn FnMut(BorrowedFd<'_>)) -> Result<[Done; 3]> {
-        let file = fill.file();
-        // What was written to be read shall come from the device, and no writing back shall come between.
-        file.sync_data().doing("write", "the file that loads the disk")?;
-        disk::forget(file.as_fd(), 0, fill.length());
-        let direct = goes_direct(file);
-        let stop = Cancel::new().doing("open", "an eventfd")?;
-        let failed = EventFd::new().doing("open", "an eventfd")?;
-        let start = Instant::now();
-        thread::scope(|scope| {
-            let mut workers = Vec::new();
-            for (index, rate) in self.rates.into_iter().enumerate().filter(|(_, rate)| *rate > 0.0) {
-                let (stop, failed) = (&stop, &failed);
-                let work = move || {
-                    let done = self.pay(Stream::new(index, rate, file, fill.length(), direct), start, stop);
-                    if done.is_err() {
-                        failed.signal();
-                    }
-                    done
-                };
-                let builder = thread::Builder::new().name(format!("disk-{}", KINDS[index]));
-                match builder.stack_size(STACK).spawn_scoped(scope, work) {
-                    Ok(worker) => workers.push((index, worker)),
-                    Err(error) => {
-                        stop.cancel();
-                        return Err(error).doing("start", "a thread that loads the disk");
-                    }
-                }
-            }
-            wait(failed.as_fd());
-            stop.cancel();
-            let mut all = [Done::default(); 3];
-            for (index, worker) in workers {
-                let Ok(done) = worker.join() else { continue };
-                all[index] = done.doing(["read", "write", "fsync"][index], "the file that loads the disk")?;
-            }
-            Ok(all)
-        })
-    }
-
-    /// Works off what is owed.
-    fn pay(&self, stream: io::Result<Stream<'_>>, start: Instant, stop: &Cancel) -> io::Result<Done> {
-        let mut stream = stream?;
-        let (unit, rate) = (stream.unit, stream.rate);
-        let (mut delivered, mut forgiven) = (0.0, 0.0);
-        let passed = || start.elapsed().min(self.duration);
-        while !stop.is_cancelled() && passed() < self.duration {
-            let behind = self.owed(rate, passed()) - delivered - forgiven;
-            if behind < unit {
-                let due =
-                    Duration::from_secs_f64((unit - behind) / rate).clamp(Duration::from_micros(50), NAP);
-                if stop.wait(due) == Waited::Cancelled {
-                    break;
-                }
-                continue;
-            }
-            forgiven += (behind - unit - rate * PATIENCE).max(0.0);
-            stream.step()?;
-            delivered += unit;
-        }
-        Ok(Done { asked: self.owed(rate, passed()), delivered })
-    }
-
-    /// What is owed when this much time has passed: the area below the ramp and the plateau.
-    fn owed(&self, rate: f64, passed: Duration) -> f64 {
-        let (passed, ramp) = (passed.as_secs_f64(), self.ramp.as_secs_f64());
-        rate * if passed < ramp { passed * passed / (2.0 * ramp) } else { passed - ramp / 2.0 }
-    }
-}
-
-/// Whether the file can be read and written past the page cache, which it then is.
-fn goes_direct(file: &File) -> bool {
-    let probe = || {
-        disk::direct(file.as_fd(), true)?;
-        file.write_all_at(Mapping::anonymous(page_size())?.bytes(), 0)
-    };
-    // Some file systems say yes first and no at the first write.
-    let goes = probe().is_ok();
-    if !goes {
-        let _ = disk::direct(file.as_fd(), false);
-    }
-    goes
-}
-
-/// One of the three.
-struct Stream<'a> {
-    index: usize,
-    /// Bytes or calls a second.
-    rate: f64,
-    /// What one step adds to what was done.
-    unit: f64,
-    file: &'a File,
-    offset: u64,
-    length: u64,
-    direct: bool,
-    data: Mapping,
-}
-
-impl<'a> Stream<'a> {
-    fn new(index: usize, rate: f64, file: &'a File, length: u64, direct: bool) -> io::Result<Stream<'a>> {
+    /// What was written to be read cannot be brought to the device, or there is no memory.
+    pub fn new(fill: &'a Fill, rates: [f64; 3], ramp: Duration) -> Result<Load<'a>> {
+        let (file, length) = (fill.file(), fill.length());
+        // Reads shall come from the device, and no writing back shall come between.
+        file.sync_data().map_err(failed)?;
+        disk::forget(file.as_fd(), 0, length);
+        let mut data = Mapping::anonymous(MOST as usize).doing("map", "memory")?;
+        fastrand::Rng::with_seed(length).fill(data.bytes());
         let page = page_size() as u64;
-        // O_DIRECT wants whole blocks at block borders, also of the memory.
-        let bytes = match index {
-            2 => page,
-            _ => ((rate / CALLS) as u64).clamp(page, MOST.min(length)).next_multiple_of(page),
-        };
-        let mut data = Mapping::anonymous(bytes as usize)?;
-        fastrand::Rng::with_seed(rate.to_bits()).fill(data.bytes());
-        let unit = if index == 2 { 1.0 } else { bytes as f64 };
-        Ok(Stream { index, rate, unit, file, offset: 0, length, direct, data })
+        let mut streams = [Stream::default(); 3];
+        for (index, stream) in streams.iter_mut().enumerate() {
+            stream.rate = rates[index];
+            // O_DIRECT wants whole blocks at block borders.
+            let even = ((stream.rate / CALLS) as u64).clamp(page, MOST).next_multiple_of(page);
+            (stream.bytes, stream.unit) = if index == 2 { (page, 1.0) } else { (even, even as f64) };
+            stream.next = stream.unit / stream.rate;
+        }
+        // Some file systems say yes first and no at the first write.
+        let probe = data.bytes().get(..page as usize).unwrap_or_default();
+        let direct = disk::direct(file.as_fd(), true).and_then(|()| file.write_all_at(probe, 0)).is_ok();
+        if !direct {
+            let _ = disk::direct(file.as_fd(), false);
+        }
+        Ok(Load { file, length, direct, streams, data, ramp: ramp.as_secs_f64(), start: Instant::now() })
     }
 
-    /// One call, further on in the file, and from its start again at the end.
-    fn step(&mut self) -> io::Result<()> {
-        let bytes = self.data.len() as u64;
-        let at = self.offset;
-        self.offset = if at + 2 * bytes <= self.length { at + bytes } else { 0 };
-        let data = self.data.bytes();
-        match self.index {
-            0 => self.file.read_exact_at(data, at)?,
-            _ => self.file.write_all_at(data, at)?,
-        }
-        if self.index == 2 {
-            self.file.sync_all() // of a file that was not written it would do nothing
-        } else {
-            if !self.direct {
-                disk::forget(self.file.as_fd(), at, bytes);
+    /// Makes a call if one is due. Returns when to come back: at once after a call.
+    ///
+    /// # Errors
+    /// The device or the kernel says no.
+    pub fn step(&mut self) -> Result<Instant> {
+        let now = Instant::now();
+        let passed = area((now - self.start).as_secs_f64(), self.ramp);
+        let mut most = 0;
+        for index in 1..3 {
+            if self.streams[index].next < self.streams[most].next {
+                most = index;
             }
-            Ok(())
+        }
+        let stream = &mut self.streams[most];
+        let left = stream.next - passed;
+        if left > 0.0 {
+            return Ok(now + Duration::from_secs_f64(left.min(NAP)));
+        }
+        stream.next = stream.next.max(passed - PATIENCE) + stream.unit / stream.rate;
+        let (at, bytes) = (stream.offset, stream.bytes);
+        stream.offset = if at + 2 * bytes <= self.length { at + bytes } else { 0 };
+        let data = self.data.bytes().get_mut(..bytes as usize).unwrap_or_default();
+        let done =
+            if most == 0 { self.file.read_exact_at(data, at) } else { self.file.write_all_at(data, at) };
+        done.map_err(failed)?;
+        if most == 2 {
+            // Of a file that was not written it would do nothing.
+            self.file.sync_all().map_err(failed)?;
+        } else if !self.direct {
+            disk::forget(self.file.as_fd(), at, bytes);
+        }
+        stream.delivered += stream.unit;
+        Ok(now)
+    }
+
+    /// Counts what was asked for until now, or until the end of `run`, and what was delivered; says what is
+    /// missing.
+    pub fn report(&self, run: &Injection<'_>) {
+        let passed = area(self.start.elapsed().min(run.duration).as_secs_f64(), self.ramp);
+        for (index, stream) in self.streams.iter().enumerate().filter(|(_, stream)| stream.rate > 0.0) {
+            let asked = stream.rate * passed;
+            (run.measure)(SERIES[2 * index], asked);
+            (run.measure)(SERIES[2 * index + 1], stream.delivered);
+            // A call that was not due before the end is no shortfall.
+            if stream.delivered + stream.unit < asked * (1.0 - TOLERANCE) {
+                let amount = |amount: f64| match index {
+                    2 => format!("{amount:.0} fsyncs"),
+                    _ => size(amount as u64),
+                };
+                log::warn!(
+                    "{}: {} of {} to be {} were delivered: the device, or a limit on it, gave no more",
+                    run.entry,
+                    amount(stream.delivered),
+                    amount(asked),
+                    ["read", "written", "made"][index],
+                );
+            }
         }
     }
+}
+
+fn failed(error: io::Error) -> Error {
+    Error::Io { doing: "use", on: "the file that loads the disk".to_owned(), source: error, hint: None }
+}
+
+/// Seconds at the full rate that come to the same as so many `passed` seconds with a ramp: the area below both.
+fn area(passed: f64, ramp: f64) -> f64 {
+    if passed < ramp { passed * passed / (2.0 * ramp) } else { passed - ramp / 2.0 }
 }
 
 #[cfg(test)]
@@ -220,11 +186,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_owed_is_the_area_below_the_rate() {
-        let load = Load { rates: [0.0; 3], ramp: Duration::from_secs(2), duration: Duration::from_secs(9) };
-        let owed = |seconds| load.owed(10.0, Duration::from_secs(seconds));
-        assert_eq!([owed(0), owed(1), owed(2), owed(5)], [0.0, 2.5, 10.0, 40.0]);
-        let flat = Load { ramp: Duration::ZERO, ..load };
-        assert_eq!(flat.owed(10.0, Duration::from_secs(3)), 30.0);
+    fn a_ramp_costs_half_of_its_time() {
+        let seconds = |passed| area(passed, 2.0);
+        assert_eq!([seconds(0.0), seconds(1.0), seconds(2.0), seconds(5.0)], [0.0, 0.25, 1.0, 4.0]);
+        assert_eq!(area(3.0, 0.0), 3.0);
     }
 }

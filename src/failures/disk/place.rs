@@ -1,6 +1,6 @@
 //! Where a disk fault works: the directory, what is mounted there, and what is free on it.
 
-use crate::cgroup::{Cgroup, unescape};
+use crate::cgroup::{Cgroup, text, unescape};
 use crate::error::{Context, Error, Result};
 use crate::failures::Host;
 use crate::sys::disk;
@@ -12,41 +12,24 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// A line of `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Mount {
-    /// The directory of the file system that is mounted; not `/` for a directory of a larger one.
-    root: String,
-    /// Where.
-    point: PathBuf,
-    /// The type of the file system.
-    kind: String,
-}
-
-impl Mount {
-    /// The mount with this number. One that is not listed is above the root directory of this process, so what
-    /// it holds is the root file system.
-    fn find(mounts: &str, id: &str) -> Mount {
-        let read = |line: &str| {
-            let mut words = line.split_whitespace();
-            if words.next()? != id {
-                return None;
-            }
-            let root = unescape(words.nth(2)?);
-            let point = PathBuf::from(unescape(words.next()?));
-            let kind = line.rsplit_once(" - ")?.1.split_whitespace().next()?.to_owned();
-            Some(Mount { root, point, kind })
-        };
-        let root = || Mount { root: "/".into(), point: "/".into(), kind: "unknown file system".into() };
-        mounts.lines().find_map(read).unwrap_or_else(root)
+/// Type of the file system, and mount point if it is to be refused as a root file system, of the mount with the
+/// number `id` in `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
+///
+/// Refused is the container's own root, whose writable layer is on the node's disk, and the node's if it is mounted
+/// whole. A directory of the node's disk that was mounted by itself (emptyDir, hostPath) is not: somebody meant it
+/// to be written. A mount that is not listed is above the root directory of this process, so it is a root.
+fn mount(mounts: &str, id: &str) -> (String, bool) {
+    for line in mounts.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let word = |index: usize| words.get(index).copied().unwrap_or("");
+        if word(0) == id {
+            let (root, point) = (word(3), unescape(word(4)));
+            let dash = words.iter().position(|word| *word == "-").unwrap_or(0);
+            let is_root = point == "/" || root == "/" && fs::metadata(point + "/etc/os-release").is_ok();
+            return (word(dash + 1).to_owned(), is_root);
+        }
     }
-
-    /// Whether this is the root file system: the container's own, whose writable layer is on the node's disk, or
-    /// the node's, mounted whole somewhere. A directory of the node's disk that was mounted by itself (emptyDir,
-    /// hostPath) is not: somebody meant it to be written.
-    fn is_root(&self) -> bool {
-        self.point == Path::new("/") || self.root == "/" && self.point.join("etc/os-release").exists()
-    }
+    ("unknown file system".to_owned(), true)
 }
 
 /// A directory that is there.
@@ -55,7 +38,8 @@ pub struct Place {
     /// As configured.
     pub path: PathBuf,
     folder: File,
-    mount: Mount,
+    /// The type of the file system.
+    kind: String,
 }
 
 impl Place {
@@ -67,33 +51,28 @@ impl Place {
         let open = File::options().read(true).custom_flags(libc::O_DIRECTORY).open(path);
         let folder = open.doing("open", path.display()).map_err(explained)?;
         // The number says which of several mounts above each other it is.
-        let own = host.proc.join("self");
-        let info = own.join(format!("fdinfo/{}", folder.as_raw_fd()));
-        let info = fs::read_to_string(&info).doing("read", info.display())?;
-        let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:")).unwrap_or("").trim();
-        let mounts = own.join("mountinfo");
-        let mounts = fs::read(&mounts).doing("read", mounts.display())?;
-        let mount = Mount::find(&String::from_utf8_lossy(&mounts), id);
-        if mount.is_root() && !allow_root {
+        let info = text(&host.proc.join(format!("self/fdinfo/{}", folder.as_raw_fd())));
+        let id = info.split("mnt_id:").nth(1).and_then(|rest| rest.split_whitespace().next());
+        let (kind, is_root) = mount(&text(&host.proc.join("self/mountinfo")), id.unwrap_or("none"));
+        if is_root && !allow_root {
             return Err(Error::refused(format!(
-                "cannot use the disk of {}: it is on the root file system ({}), which others share; mount a volume \
-                 and name it, or set `allow_root_filesystem: true`",
+                "cannot use the disk of {}: it is on the root file system ({kind}), which others share; mount a \
+                 volume and name it, or set `allow_root_filesystem: true`",
                 path.display(),
-                mount.kind,
             )));
         }
-        Ok(Place { path: path.to_owned(), folder, mount })
+        Ok(Place { path: path.to_owned(), folder, kind })
     }
 
     /// "/data (ext4)".
     pub fn shown(&self) -> String {
         let memory = if self.is_memory() { ", which is memory" } else { "" };
-        format!("{} ({}{memory})", self.path.display(), self.mount.kind)
+        format!("{} ({}{memory})", self.path.display(), self.kind)
     }
 
     /// Whether files there are memory, which counts against the memory limit of who writes them.
     pub fn is_memory(&self) -> bool {
-        matches!(self.mount.kind.as_str(), "tmpfs" | "ramfs" | "devtmpfs")
+        matches!(self.kind.as_str(), "tmpfs" | "ramfs" | "devtmpfs")
     }
 
     /// Bytes free there, of memory too where files are memory.
@@ -154,17 +133,18 @@ mod tests {
         27 1 254:0 / / rw,relatime - overlay overlay rw,upperdir=/x\n\
         28 27 0:25 / /tmp rw - tmpfs shm rw,size=4k\n\
         30 27 254:1 /var/lib/kubelet/pods/1/volumes/kubernetes.io~empty-dir/d /my\\040data rw shared:9 - ext4 /dev/vda rw\n\
-        31 27 254:1 / /usr/.. rw - ext4 /dev/vda rw\n";
+        31 27 254:1 / /usr/.. rw - ext4 /dev/vda rw\n\
+        32 27 254:2 / /usr rw,nosuid master:2 - xfs /dev/vdb rw\n";
 
     #[test]
     fn the_mount_is_found_by_its_number() {
-        let data = Mount::find(MOUNTS, "30");
-        assert_eq!((data.point.to_str().unwrap(), data.kind.as_str()), ("/my data", "ext4"));
-        assert!(data.root.ends_with("empty-dir/d") && !data.is_root(), "an emptyDir on the node's disk");
-        assert!(!Mount::find(MOUNTS, "28").is_root());
-        assert!(Mount::find(MOUNTS, "27").is_root(), "the container's own layer");
-        assert!(Mount::find(MOUNTS, "7").is_root() && Mount::find("", "").is_root(), "above a chroot");
-        assert!(Mount::find(MOUNTS, "31").is_root(), "a whole system, as a hostPath of /");
+        let found = |id| mount(MOUNTS, id);
+        assert_eq!(found("30"), ("ext4".to_owned(), false), "an emptyDir on the node's disk");
+        assert_eq!(found("28"), ("tmpfs".to_owned(), false));
+        assert_eq!(found("27"), ("overlay".to_owned(), true), "the container's own layer");
+        assert_eq!(found("31"), ("ext4".to_owned(), true), "a whole system, as a hostPath of /");
+        assert_eq!(found("32"), ("xfs".to_owned(), false), "a volume of its own");
+        assert!(found("7").1 && mount("", "").1, "above a chroot");
     }
 
     #[test]

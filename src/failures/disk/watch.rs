@@ -2,10 +2,9 @@
 
 use super::place::Place;
 use super::size;
-use crate::cancel::{Cancel, Waited};
+use crate::cancel::Cancel;
 use crate::cgroup::Cgroup;
 use crate::failures::memory;
-use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 /// Looks are never closer together.
@@ -50,12 +49,12 @@ impl<'a> Watch<'a> {
         (free < self.headroom).then(|| short(&self.place.shown(), free))
     }
 
-    /// Waits until `end`, a stop, the next look, or for `event`.
-    pub fn wait(&mut self, cancel: &Cancel, end: Option<Instant>, event: Option<BorrowedFd<'_>>) -> Waited {
+    /// Waits until `end`, a stop, or the next look.
+    pub fn wait(&mut self, cancel: &Cancel, end: Option<Instant>) {
         let until = Some(end.map_or(self.next, |end| end.min(self.next)));
         match &mut self.memory {
             Some(memory) => memory.wait(cancel, until),
-            None => cancel.wait_until(until, event),
-        }
+            None => cancel.wait_until(until, None),
+        };
     }
 }
