@@ -157,9 +157,23 @@ struct Ran {
 
 /// Runs `failure` once, with what follows.
 fn run(failure: &dyn Failure, cancel: &Cancel, duration: Duration, seed: u64) -> Ran {
+    run_until(failure, cancel, duration, seed, &|| ())
+}
+
+/// The same; calls `begun` when it is in force.
+fn run_until(
+    failure: &dyn Failure,
+    cancel: &Cancel,
+    duration: Duration,
+    seed: u64,
+    begun: &(dyn Fn() + Sync),
+) -> Ran {
     let (host, guard, began) = (Host::default(), Guard::new(), AtomicBool::new(false));
     let measured = Mutex::new(Vec::new());
-    let on_active = || began.store(true, Ordering::Relaxed);
+    let on_active = || {
+        began.store(true, Ordering::Relaxed);
+        begun();
+    };
     let injection = Injection {
         entry: "test",
         duration,

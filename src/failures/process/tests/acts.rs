@@ -81,23 +81,11 @@ fn a_stop_of_the_agent_ends_the_grace_and_kills_nobody() {
     let mut ward = lab.deaf();
     let cancel = Cancel::new().unwrap();
     let failure = lab.configured("{target_name: WORD, grace_seconds: 600}");
-    let outcome = std::thread::scope(|scope| {
-        let injecting = scope.spawn(|| inject(&failure, &cancel));
-        // an ignored signal leaves no trace; the pidfd is opened just before it is sent
-        until("a hold on the victim", || injecting.is_finished() || holds_pidfd(ward.pid()));
-        cancel.cancel();
-        injecting.join().unwrap()
-    });
-    let Outcome::Skipped(why) = outcome.0.unwrap() else { panic!("the victim ignores SIGTERM") };
+    // It is in force as soon as the signal is sent.
+    let ran = run_until(&Once(&failure), &cancel, Duration::ZERO, 1, &|| cancel.cancel());
+    let Outcome::Skipped(why) = ran.outcome.unwrap() else { panic!("the victim ignores SIGTERM") };
     assert!(why.starts_with("the agent stops; SIGTERM was sent, not ended by then: process "), "{why}");
     assert!(ward.0.try_wait().unwrap().is_none(), "the victim was killed on the way out");
-}
-
-/// Whether this process has a pidfd of `pid`.
-fn holds_pidfd(pid: u32) -> bool {
-    let wanted = format!("Pid:\t{pid}\n");
-    let mut infos = fs::read_dir("/proc/self/fdinfo").unwrap();
-    infos.any(|info| fs::read_to_string(info.unwrap().path()).is_ok_and(|text| text.contains(&wanted)))
 }
 
 #[test]
