@@ -9,11 +9,11 @@
 //! 8 cli
 //! 7 commands
 //! 6 agent http
-//! 5 config dice
-//! 4 failures
+//! 5 config decide
+//! 4 failures dice
 //! 3 guard
 //! 2 undo
-//! 1 tc proc cgroup settings command
+//! 1 tc proc cgroup settings command schedule
 //! 0 sys error cancel metrics logging output
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout))]
@@ -25,6 +25,7 @@ pub mod cli;
 pub mod command;
 pub mod commands;
 pub mod config;
+pub mod decide;
 pub mod dice;
 pub mod error;
 pub mod failures;
@@ -34,6 +35,7 @@ pub mod logging;
 pub mod metrics;
 pub mod output;
 pub mod proc;
+pub mod schedule;
 pub mod settings;
 pub mod sys;
 pub mod tc;
