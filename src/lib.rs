@@ -9,18 +9,21 @@
 //! 8 cli
 //! 7 commands
 //! 6 agent http
-//! 5 config decide
-//! 4 failures dice
-//! 3 guard
+//! 5 config board
+//! 4 failures decide
+//! 3 guard dice
 //! 2 undo
-//! 1 tc proc cgroup settings command schedule
-//! 0 sys error cancel metrics logging output
+//! 1 tc proc cgroup settings command schedule json watch audit
+//! 0 sys error civil cancel metrics logging output
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout))]
 
 pub mod agent;
+pub mod audit;
+pub mod board;
 pub mod cancel;
 pub mod cgroup;
+pub mod civil;
 pub mod cli;
 pub mod command;
 pub mod commands;
@@ -31,6 +34,7 @@ pub mod error;
 pub mod failures;
 pub mod guard;
 pub mod http;
+pub mod json;
 pub mod logging;
 pub mod metrics;
 pub mod output;
@@ -40,3 +44,4 @@ pub mod settings;
 pub mod sys;
 pub mod tc;
 pub mod undo;
+pub mod watch;

@@ -15,7 +15,8 @@ use crate::metrics::Family;
 use crate::settings::Section;
 use crate::undo::Undo;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Every failure that a config can name, in the order in which documentation lists them.
@@ -90,6 +91,39 @@ pub enum Outcome {
     Skipped(String),
 }
 
+/// What an injection met and did, for the status and the audit trail.
+#[derive(Debug, Default)]
+pub struct Facts {
+    noted: Mutex<(Vec<String>, Vec<String>)>,
+    reverts_failed: AtomicUsize,
+}
+
+impl Facts {
+    /// A process that was chosen: pid, name, start time, redacted command line.
+    pub fn victim(&self, who: String) {
+        self.lock().0.push(who);
+    }
+
+    /// A command that was carried out, as it would be typed.
+    pub fn command(&self, words: String) {
+        self.lock().1.push(words);
+    }
+
+    /// Victims and commands so far.
+    pub fn get(&self) -> (Vec<String>, Vec<String>) {
+        self.lock().clone()
+    }
+
+    /// How many changes could not be taken back so far; the guard goes on with these.
+    pub fn reverts_failed(&self) -> usize {
+        self.reverts_failed.load(Ordering::Acquire)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (Vec<String>, Vec<String>)> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Where the kernel's files are; a parameter, so that tests can lay out their own.
 #[derive(Clone, Debug)]
 pub struct Host {
@@ -127,6 +161,8 @@ pub struct Injection<'a> {
     pub guard: &'a Guard,
     /// Whether `on_active` was called.
     pub active: AtomicBool,
+    /// What is told about this run.
+    pub facts: &'a Facts,
 }
 
 impl Injection<'_> {
@@ -152,7 +188,7 @@ impl Injection<'_> {
     /// The guard cannot be told (then nothing was changed), or `apply` failed (then what it may have changed
     /// was undone).
     pub fn change(&self, undo: Undo, apply: impl FnOnce() -> Result<()>) -> Result<Reverter<'_>> {
-        let reverter = self.guard.announce(undo, self.duration)?;
+        let reverter = self.guard.announce(undo, self.duration, &self.facts.reverts_failed)?;
         match apply() {
             Ok(()) => Ok(reverter),
             Err(error) => {

@@ -128,6 +128,7 @@ impl Network {
         for words in lines {
             let words = words.join(" ");
             log::info!("{}: tc {words}", injection.entry);
+            injection.facts.command(format!("tc {words}"));
             input += &words;
             input.push('\n');
         }
@@ -199,7 +200,9 @@ impl Network {
 }
 
 fn add_ifb(injection: &Injection<'_>, netlink: &Netlink, name: &str) -> Result<()> {
-    log::info!("{}: ip link add {name} up type ifb", injection.entry);
+    let words = format!("ip link add {name} up type ifb");
+    log::info!("{}: {words}", injection.entry);
+    injection.facts.command(words);
     link::create_ifb(netlink, name).map_err(|refusal| {
         let hint = if refusal.is(libc::EOPNOTSUPP) {
             "the kernel has no ifb, which faults on incoming traffic need: on the node, modprobe ifb"

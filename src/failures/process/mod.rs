@@ -187,6 +187,9 @@ impl Failure for ProcessFault {
         for candidate in &chosen {
             victims.extend(Victim::hold(&mut reader, candidate, &self.selection)?);
         }
+        for victim in &victims {
+            injection.facts.victim(victim.full());
+        }
         if injection.cancel.is_cancelled() {
             return Ok(Outcome::Skipped("the agent stops".to_owned()));
         }
