@@ -13,14 +13,15 @@
 //! 4 failures
 //! 3 guard
 //! 2 undo
-//! 1 tc proc cgroup settings command
-//! 0 sys error cancel metrics logging output
+//! 1 tc proc cgroup settings command schedule
+//! 0 sys error civil cancel metrics logging output
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout))]
 
 pub mod agent;
 pub mod cancel;
 pub mod cgroup;
+pub mod civil;
 pub mod cli;
 pub mod command;
 pub mod commands;
@@ -34,6 +35,7 @@ pub mod logging;
 pub mod metrics;
 pub mod output;
 pub mod proc;
+pub mod schedule;
 pub mod settings;
 pub mod sys;
 pub mod tc;
