@@ -9,8 +9,8 @@
 //! 8 cli
 //! 7 commands
 //! 6 agent http
-//! 5 config dice
-//! 4 failures
+//! 5 config decide
+//! 4 failures dice
 //! 3 guard
 //! 2 undo
 //! 1 tc proc cgroup settings command schedule
@@ -26,6 +26,7 @@ pub mod cli;
 pub mod command;
 pub mod commands;
 pub mod config;
+pub mod decide;
 pub mod dice;
 pub mod error;
 pub mod failures;
