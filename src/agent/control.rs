@@ -46,7 +46,8 @@ impl Control {
         let bell = bell()?;
         let signals = [libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2];
         bell::watch(&signals, bell).doing("handle", "SIGHUP, SIGUSR1 and SIGUSR2")?;
-        let mut control = Control { bell, paths: Vec::new(), files: Files::default(), config: None, halt: None };
+        let mut control =
+            Control { bell, paths: Vec::new(), files: Files::default(), config: None, halt: None };
         control.watch(config, halt);
         Ok(control)
     }

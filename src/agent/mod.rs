@@ -196,7 +196,8 @@ impl Agent {
                 injector.metrics.touch(family, labels);
             }
         }
-        let source = self.source.as_ref().map_or_else(|| "built in".to_owned(), |path| path.display().to_string());
+        let source =
+            self.source.as_ref().map_or_else(|| "built in".to_owned(), |path| path.display().to_string());
         injector.board.set_about(About {
             version: env!("CARGO_PKG_VERSION"),
             seed: self.seed,
@@ -304,7 +305,10 @@ impl Agent {
         let over = rests == Some(Rest::StopAfter);
         match rests {
             Some(Rest::StopAfter) => {
-                log::info!("agent.stop_after is reached after {} injections: the dice rest", self.decider.started());
+                log::info!(
+                    "agent.stop_after is reached after {} injections: the dice rest",
+                    self.decider.started()
+                );
             }
             Some(Rest::Schedule) => log::info!("outside of agent.schedule: the dice rest"),
             None => log::info!("the dice are rolled"),

@@ -15,7 +15,9 @@ impl Agent {
             return false;
         };
         match config::load(Some(&path)) {
-            Ok(loaded) if loaded.config.hash == self.config.hash && !forced && self.refused.is_none() => false,
+            Ok(loaded) if loaded.config.hash == self.config.hash && !forced && self.refused.is_none() => {
+                false
+            }
             Ok(loaded) => {
                 self.take_over(loaded);
                 true

@@ -1,8 +1,8 @@
 //! The board as JSON.
 
 use super::{Board, Live, Past, Ready};
-use crate::json::{Object, list};
 use crate::civil::timestamp;
+use crate::json::{Object, list};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,12 +15,12 @@ impl Board {
         config.text("source", &about.source).text("hash", &format!("{:016x}", about.hash));
         config.optional("loaded", about.loaded.map(timestamp).as_deref());
         config.optional("last_reload_error", state.reload_error.as_deref());
-        let halts = state.halts.iter().map(|(reason, detail)| {
-            Object::new().text("reason", reason).text("detail", detail).end()
-        });
-        let next = state.next.map_or(f64::NAN, |next| {
-            next.saturating_duration_since(Instant::now()).as_secs_f64()
-        });
+        let halts = state
+            .halts
+            .iter()
+            .map(|(reason, detail)| Object::new().text("reason", reason).text("detail", detail).end());
+        let next =
+            state.next.map_or(f64::NAN, |next| next.saturating_duration_since(Instant::now()).as_secs_f64());
         let mut object = Object::new();
         object.text("version", about.version).whole("seed", about.seed);
         object.text("started", &timestamp(self.started)).raw("config", &config.end());
@@ -97,7 +97,11 @@ mod tests {
         });
         board.set_tick(7, None, None);
         board.set_halts(vec![("file", "/run/halt is there".to_owned())]);
-        board.set_ready(vec![Ready { entry: "n".to_owned(), kind: "network", what: Err("no \"eth0\"".into()) }]);
+        board.set_ready(vec![Ready {
+            entry: "n".to_owned(),
+            kind: "network",
+            what: Err("no \"eth0\"".into()),
+        }]);
         let running = live("now", 7);
         running.facts.victim("4711 (redis)".to_owned());
         board.begin(&running);

@@ -121,7 +121,10 @@ mod tests {
         *one.active.lock().unwrap() = Some(Instant::now());
         one.facts.victim("9 (x)".to_owned());
         let text = board.text();
-        assert!(text.starts_with("1 fault is ACTIVE\n  burn (cpu): burns 1 of 2 allowed CPU cores; 3"), "{text}");
+        assert!(
+            text.starts_with("1 fault is ACTIVE\n  burn (cpu): burns 1 of 2 allowed CPU cores; 3"),
+            "{text}"
+        );
         assert!(text.contains("    victim 9 (x)\n"), "{text}");
         board.set_halts(vec![("signal", "SIGUSR1".to_owned())]);
         board.end(past("other", 2, Status::Skipped, Some("nobody matches")));

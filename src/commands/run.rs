@@ -36,7 +36,8 @@ pub fn run(args: &[String]) -> Result<u8> {
     watch_signals(&stop)?;
 
     let seed = config.agent.seed.unwrap_or_else(|| fastrand::u64(..));
-    let (metrics, board) = (Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), seed)), Arc::new(Board::default()));
+    let (metrics, board) =
+        (Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), seed)), Arc::new(Board::default()));
     let exporter = config.agent.metrics.clone();
     let handler = routes(Arc::clone(&metrics), Arc::clone(&board));
     let mut served = Exporter::new(exporter.clone(), handler)?;

@@ -9,7 +9,6 @@ use super::when;
 use crate::decide::{Limits, Rule};
 use crate::failures::Kind;
 use crate::logging::{self, LEVELS};
-use crate::schedule::Offset;
 use crate::settings::{Node, Report, Section, Value, nearest};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -77,7 +76,7 @@ fn default_agent() -> Agent {
     }
 }
 
-fn agent(section: &mut Section<'_>, zone: Offset) -> Agent {
+fn agent(section: &mut Section<'_>, zone: &str) -> Agent {
     let interval = section.seconds_or("interval_seconds", SECONDS, 10.0);
     if interval < Duration::from_secs(1) {
         section.warning("interval_seconds", "is below 1 s: so many ticks cost CPU time of their own");
@@ -114,7 +113,7 @@ fn agent(section: &mut Section<'_>, zone: Offset) -> Agent {
     agent
 }
 
-fn entries(section: &mut Section<'_>, kinds: &'static [Kind], zone: Offset) -> Vec<Entry> {
+fn entries(section: &mut Section<'_>, kinds: &'static [Kind], zone: &str) -> Vec<Entry> {
     let mut entries = Vec::new();
     for name in section.keys() {
         entries.extend(section.child(name, |section| entry(name, section, kinds, zone)));
@@ -125,12 +124,7 @@ fn entries(section: &mut Section<'_>, kinds: &'static [Kind], zone: Offset) -> V
     entries
 }
 
-fn entry(
-    name: &str,
-    section: &mut Section<'_>,
-    kinds: &'static [Kind],
-    zone: Offset,
-) -> Option<Entry> {
+fn entry(name: &str, section: &mut Section<'_>, kinds: &'static [Kind], zone: &str) -> Option<Entry> {
     let kind = kind(name, section, kinds)?;
     let enabled = section.boolean_or("enabled", false);
     section.set_required(enabled);

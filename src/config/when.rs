@@ -13,35 +13,30 @@ const LONGEST: f64 = 366.0 * 86_400.0;
 
 /// The agent's `timezone`, which entries take over; read ahead of the rest. What is wrong with it is told when the
 /// agent's section is read.
-pub fn zone(root: &Node) -> Offset {
+pub fn zone(root: &Node) -> &str {
     match root.get("agent").and_then(|agent| agent.get("timezone")).map(|node| &node.value) {
-        Some(Value::Text(text)) => Offset::parse(text).unwrap_or_default(),
-        _ => Offset::UTC,
+        Some(Value::Text(text)) if Offset::parse(text).is_ok() => text,
+        _ => "Z",
     }
 }
 
 /// `schedule` and `timezone`; `zone` is the offset where the section names none.
-pub fn schedule(section: &mut Section<'_>, zone: Offset) -> Option<Schedule> {
-    let mut offset = zone;
-    if let Some(text) = section.text("timezone") {
-        match Offset::parse(&text) {
-            Ok(parsed) => offset = parsed,
-            Err(why) => section.problem("timezone", why, ""),
-        }
-    }
-    let text = section.text("schedule")?;
-    let cron = match Cron::parse(&text) {
-        Ok(cron) => cron,
+pub fn schedule(section: &mut Section<'_>, zone: &str) -> Option<Schedule> {
+    let offset = match Offset::parse(&section.text_or("timezone", zone)) {
+        Ok(offset) => offset,
         Err(why) => {
-            section.problem("schedule", "is no schedule", why);
-            return None;
+            section.problem("timezone", "is no offset", why);
+            Offset::UTC
         }
     };
-    if cron.next_match(0, offset).is_none() {
-        section.problem("schedule", "never comes", "there is no such day in any year");
-        return None;
+    let text = section.text("schedule")?;
+    match Cron::parse(&text) {
+        Ok(cron) => Some(Schedule { cron, offset }),
+        Err(why) => {
+            section.problem("schedule", "is no schedule", why);
+            None
+        }
     }
-    Some(Schedule { cron, offset })
 }
 
 /// `stop_after: 3600`, `"90m"`, `"100 injections"`.
@@ -59,7 +54,8 @@ pub fn stop_after(section: &mut Section<'_>) -> Option<StopAfter> {
         },
     };
     if read.is_none() {
-        let hint = "a number of seconds, a time such as \"90m\" or \"2h\", or a count such as \"100 injections\"";
+        let hint =
+            "a number of seconds, a time such as \"90m\" or \"2h\", or a count such as \"100 injections\"";
         section.problem("stop_after", "is not allowed", hint);
     }
     read
@@ -87,7 +83,8 @@ pub fn steps_over(root: &Node, report: &mut Report, agent: &Agent, entries: &[En
     if agent.interval <= MINUTE || !(agent.limits.schedule.is_some() || entries.iter().any(scheduled)) {
         return;
     }
-    let at = root.get("agent").and_then(|agent| agent.get("interval_seconds")).map_or(root.at, |node| node.at);
+    let at =
+        root.get("agent").and_then(|agent| agent.get("interval_seconds")).map_or(root.at, |node| node.at);
     let why = format!(
         "{} is too long for a schedule: it steps over the minutes that match; at most 60",
         agent.interval.as_secs_f64()
