@@ -1,6 +1,7 @@
 //! What a person asks of a running agent, by signals and files, and the loop's answer to it.
 
-use super::{Agent, Why};
+use super::Agent;
+use super::injector::Why;
 use crate::error::{Context, Result};
 use crate::sys::{bell, event::EventFd};
 use crate::watch::Files;

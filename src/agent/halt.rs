@@ -1,6 +1,7 @@
 //! Halting: while there is any reason, nothing is rolled, and what was active is reverted at once.
 
-use super::{Agent, Why};
+use super::Agent;
+use super::injector::Why;
 use crate::metrics::{Family, Kind, Metrics};
 
 pub(super) static HALTED: Family = Family {

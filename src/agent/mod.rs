@@ -8,7 +8,7 @@ mod halt;
 mod injector;
 mod reload;
 
-pub use injector::{Injector, Why};
+pub use injector::{Injector, Run};
 
 use crate::audit::Audit;
 use crate::board::{About, Board};
@@ -22,7 +22,7 @@ use crate::sys::poll;
 use crate::{command, undo};
 use control::Control;
 use halt::Halts;
-use injector::Running;
+use injector::{Running, Why};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use std::sync::Arc;

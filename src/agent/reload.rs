@@ -1,7 +1,8 @@
 //! Another config while the agent runs: checked first, taken over between two ticks, and what it no longer wants
 //! is ended at once.
 
-use super::{Agent, Why, halt};
+use super::injector::Why;
+use super::{Agent, halt};
 use crate::config::{self, Entry, Loaded};
 use crate::logging;
 use std::sync::Arc;

@@ -136,15 +136,16 @@ fn entry(name: &str, section: &mut Section<'_>, kinds: &'static [Kind], zone: &s
     if enabled && probability == Some(0.0) {
         section.warning("probability", "is the probability of an enabled entry: it will never happen");
     }
-    let mut duration = None;
+    let duration = section.seconds("duration_seconds", SECONDS);
     if kind.timed {
-        duration = section.seconds("duration_seconds", SECONDS);
         section.require("duration_seconds");
-    } else if section.has("duration_seconds") {
-        section.seconds("duration_seconds", SECONDS);
-        section.warning("duration_seconds", format!("has no effect: {} takes no time", kind.name));
     }
     let failure = (kind.parse)(section);
+    let timed = kind.timed || failure.as_ref().is_some_and(|failure| failure.timed());
+    if !timed && failure.is_some() && section.has("duration_seconds") {
+        section.warning("duration_seconds", format!("has no effect: {} takes no time", kind.name));
+    }
+    let duration = duration.filter(|_| timed);
     // Without either it is not enabled, or the report says so.
     let probability = if schedule.is_some() { probability } else { Some(probability.unwrap_or_default()) };
     Some(Entry {

@@ -26,7 +26,7 @@ pub const KINDS: &[Kind] = &[cpu::KIND, memory::KIND, process::KIND, network::KI
 pub struct Kind {
     /// The word in the config (`failures.<name>.type`) and the `failure_type` label.
     pub name: &'static str,
-    /// Whether an enabled entry must have `duration_seconds`.
+    /// Whether an enabled entry must have `duration_seconds`, whatever else it says; see [`Failure::timed`].
     pub timed: bool,
     /// Whether an injection changes something that outlives the process, so that the guard must run.
     pub guarded: bool,
@@ -57,6 +57,11 @@ pub trait Failure: Send + Sync {
     /// # Errors
     /// A sentence for the reader of the log; everything applied is reverted by then.
     fn inject(&self, injection: &Injection<'_>) -> Result<Outcome>;
+
+    /// Whether this one holds for `duration_seconds` although its kind in general takes no time.
+    fn timed(&self) -> bool {
+        false
+    }
 
     /// Called on the thread of an injection after it was counted and shown as over, however it ended: watches
     /// what the fault led to (the return of a victim) until that is known or the injection is cancelled. Changes

@@ -6,5 +6,6 @@ mod config;
 mod http;
 mod local;
 mod logging;
+mod operate;
 mod process;
 mod support;

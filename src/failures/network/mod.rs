@@ -310,9 +310,7 @@ impl Failure for Network {
         // Dropped last, when everything is reverted.
         let claim = match Claim::new(links.iter(), self.egress(), self.ingress()) {
             Ok(claim) => claim,
-            Err(name) => {
-                return Ok(Outcome::Skipped(format!("another entry has its fault on {name} at this time")));
-            }
+            Err(who) => return Ok(Outcome::Skipped(who)),
         };
         clear(injection, &claim)?;
         let mut exempts = resolve::exempts(&self.spec, injection.host)?;

@@ -257,6 +257,10 @@ impl Failure for ProcessFault {
         }
     }
 
+    fn timed(&self) -> bool {
+        matches!(self.action, Action::Pause)
+    }
+
     fn series(&self) -> &'static [Series] {
         match self.action {
             Action::Kill(..) => &KILL_SERIES,
