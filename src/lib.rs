@@ -13,7 +13,7 @@
 //! 4 failures
 //! 3 guard
 //! 2 undo
-//! 1 tc proc cgroup settings command
+//! 1 tc proc cgroup settings command client
 //! 0 sys error cancel metrics logging output
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout))]
@@ -22,6 +22,7 @@ pub mod agent;
 pub mod cancel;
 pub mod cgroup;
 pub mod cli;
+pub mod client;
 pub mod command;
 pub mod commands;
 pub mod config;

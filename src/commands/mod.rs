@@ -1,7 +1,11 @@
 //! The sub-commands, a file each: words in, exit code out.
 
+mod exporter;
 pub mod guard;
+pub mod healthcheck;
+mod options;
 pub mod revert;
 pub mod run;
+pub mod status;
 pub mod tc;
 pub mod validate;
