@@ -11,7 +11,7 @@
 //! 6 agent http
 //! 5 config dice
 //! 4 failures
-//! 3 guard
+//! 3 guard steady
 //! 2 undo
 //! 1 tc proc cgroup settings command client
 //! 0 sys error cancel metrics logging output
@@ -36,6 +36,7 @@ pub mod metrics;
 pub mod output;
 pub mod proc;
 pub mod settings;
+pub mod steady;
 pub mod sys;
 pub mod tc;
 pub mod undo;
