@@ -42,6 +42,18 @@ const COMMANDS: &[Command] = &[
         run: commands::revert::run,
     },
     Command {
+        name: "healthcheck",
+        options: "[--config FILE | --port N | URL] [--timeout 2s]",
+        about: "ask the running agent's /healthz, or an http URL: exit 0 if it answers well, else 1 and why",
+        run: commands::healthcheck::run,
+    },
+    Command {
+        name: "status",
+        options: "[-o text|json] [--config FILE | --port N] [--timeout 2s]",
+        about: "print what the running agent is doing",
+        run: commands::status::run,
+    },
+    Command {
         name: "tc",
         options: "WORDS",
         about: "the built-in subset of iproute2's tc (qdisc add|del|show ...)",

@@ -11,9 +11,9 @@
 //! 6 agent http
 //! 5 config board
 //! 4 failures decide
-//! 3 guard dice
+//! 3 guard dice steady
 //! 2 undo
-//! 1 tc proc cgroup settings command schedule json watch audit
+//! 1 tc proc cgroup settings command schedule json watch audit client
 //! 0 sys error civil cancel metrics logging output
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout))]
@@ -25,6 +25,7 @@ pub mod cancel;
 pub mod cgroup;
 pub mod civil;
 pub mod cli;
+pub mod client;
 pub mod command;
 pub mod commands;
 pub mod config;
@@ -41,6 +42,7 @@ pub mod output;
 pub mod proc;
 pub mod schedule;
 pub mod settings;
+pub mod steady;
 pub mod sys;
 pub mod tc;
 pub mod undo;

@@ -3,15 +3,16 @@
 use super::Agent;
 use super::injector::Why;
 use crate::error::{Context, Result};
+use crate::steady::Verdict;
 use crate::sys::{bell, event::EventFd};
 use crate::watch::Files;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 /// Rung by signals and by everybody else who wants the loop to look; for as long as the process lives.
-static BELL: OnceLock<EventFd> = OnceLock::new();
+static BELL: OnceLock<Arc<EventFd>> = OnceLock::new();
 
 /// A file written less than this ago may still be written; the next look is early enough.
 const FRESH: Duration = Duration::from_secs(1);
@@ -20,17 +21,17 @@ const FRESH: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// No file descriptor is left.
-pub fn bell() -> Result<&'static EventFd> {
+pub fn bell() -> Result<&'static Arc<EventFd>> {
     if let Some(bell) = BELL.get() {
         return Ok(bell);
     }
     let fresh = EventFd::new().doing("open", "an eventfd")?;
-    Ok(BELL.get_or_init(|| fresh))
+    Ok(BELL.get_or_init(|| Arc::new(fresh)))
 }
 
 /// The files and signals that the loop listens to.
 pub struct Control {
-    bell: &'static EventFd,
+    bell: &'static Arc<EventFd>,
     paths: Vec<PathBuf>,
     files: Files,
     /// Numbers of the config and of the halt file in `files`.
@@ -106,14 +107,32 @@ impl Agent {
             self.halt("signal", None);
         }
         self.look_at_halt_file(control);
+        self.look_at_steady_state();
         if came(libc::SIGHUP) || control.config_changed(tick) {
             reloaded = self.reload(came(libc::SIGHUP));
             if reloaded {
                 control.watch(self.source.as_deref(), self.config.agent.halt_file.as_deref());
                 self.look_at_halt_file(control);
+                self.look_at_steady_state();
             }
         }
         reloaded
+    }
+
+    /// Halts while the application is not well, and waits for a first good answer.
+    fn look_at_steady_state(&mut self) {
+        let Some(steady) = &self.steady else { return };
+        let verdict = steady.verdict();
+        self.injector.board.set_steady(steady.states());
+        self.waiting = match &verdict {
+            Verdict::Waiting(probes) => Some(format!("waiting for a first success of {}", probes.join(", "))),
+            _ => None,
+        };
+        let broken = match verdict {
+            Verdict::Broken { probe, reason } => Some(format!("{probe}: {reason}")),
+            _ => None,
+        };
+        self.halt("steady_state", broken);
     }
 
     fn look_at_halt_file(&mut self, control: &Control) {

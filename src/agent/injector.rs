@@ -234,8 +234,6 @@ impl Injector {
             true => String::new(),
             false => format!(" for {} s", entry.duration.as_secs_f64()),
         };
-        let what = if run.dry_run { "dry run" } else { "injecting" };
-        log::info!("{}: {what}: {plan}{time}", entry.name());
         let live = Arc::new(Live {
             entry: entry.name().to_owned(),
             kind: entry.kind.name,
@@ -248,6 +246,8 @@ impl Injector {
             facts: Arc::new(Facts::default()),
         });
         self.board.begin(&live);
+        let what = if run.dry_run { "dry run" } else { "injecting" };
+        log::info!("{}: {what}: {}", entry.name(), live.plan);
         live
     }
 

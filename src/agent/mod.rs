@@ -18,6 +18,7 @@ use crate::decide::{Decider, Moment, Rest, Verdict};
 use crate::error::Result;
 use crate::json::Object;
 use crate::metrics::{Metrics, Status};
+use crate::steady::Steady;
 use crate::sys::poll;
 use crate::{command, undo};
 use control::Control;
@@ -60,6 +61,10 @@ pub struct Agent {
     /// The bytes that were last found to be no config, and what was said about them.
     refused: Option<String>,
     resting: Option<Rest>,
+    /// The probes of the application's health, if there are any.
+    steady: Option<Steady>,
+    /// Why no fault starts before the application was seen well.
+    waiting: Option<String>,
 }
 
 /// The times of ticks: `base` was at `start`.
@@ -137,6 +142,8 @@ impl Agent {
             times,
             refused: None,
             resting: None,
+            steady: None,
+            waiting: None,
         };
         agent.begin();
         Ok(agent)
@@ -150,9 +157,11 @@ impl Agent {
     pub fn run(mut self, stop: &Cancel) -> Result<bool> {
         let mut control = Control::new(self.source.as_deref(), self.config.agent.halt_file.as_deref())?;
         self.prepare();
+        self.probe();
         self.times = Times::new(self.config.agent.interval);
         let (mut tick, mut due) = (0, true);
         loop {
+            self.injector.ended.clear();
             self.reap();
             if self.attend(&mut control, due) {
                 // Another interval begins with a tick of its own; the number of the next stays the next.
@@ -167,6 +176,9 @@ impl Agent {
             }
             let next = self.times.when(tick);
             self.injector.board.set_tick(tick.saturating_sub(1), next, self.resting());
+            if let Some(steady) = &self.steady {
+                steady.busy(!self.running.is_empty());
+            }
             if stop.is_cancelled() {
                 return Ok(self.stop());
             }
@@ -176,6 +188,7 @@ impl Agent {
                 poll::row(stop.as_fd().as_raw_fd(), libc::POLLIN),
                 poll::row(control.bell().as_raw_fd(), libc::POLLIN),
                 poll::row(files, libc::POLLIN),
+                poll::row(self.injector.ended.as_fd().as_raw_fd(), libc::POLLIN),
             ];
             // A failure (no memory) is as good as nothing to tell: the loop looks at everything anyway.
             _ = poll::poll(&mut rows, left);
@@ -251,7 +264,7 @@ impl Agent {
         let moment = self.times.moment(tick);
         let rests = self.decider.rests(&self.config.agent.limits, moment);
         self.rest(rests);
-        if rests.is_some() || self.halts.any() {
+        if rests.is_some() || self.waiting.is_some() || self.halts.any() {
             return;
         }
         for index in 0..self.config.entries.len() {
@@ -317,11 +330,30 @@ impl Agent {
     }
 
     fn resting(&self) -> Option<String> {
-        let why = match self.resting? {
-            Rest::Schedule => "outside of agent.schedule",
-            Rest::StopAfter => "agent.stop_after is reached",
+        match self.resting {
+            Some(Rest::Schedule) => Some("outside of agent.schedule".to_owned()),
+            Some(Rest::StopAfter) => Some("agent.stop_after is reached".to_owned()),
+            None => self.waiting.clone(),
+        }
+    }
+
+    /// Asks the application from now on whether it is well, as the config says.
+    fn probe(&mut self) {
+        let probes = self.config.agent.steady.clone();
+        let result = match &mut self.steady {
+            Some(steady) => steady.restart(probes),
+            None if probes.is_empty() => Ok(()),
+            None => {
+                let (metrics, proc) = (Arc::clone(&self.injector.metrics), &self.injector.host.proc);
+                control::bell()
+                    .and_then(|bell| Steady::start(probes, metrics, Arc::clone(bell), proc))
+                    .map(|steady| self.steady = Some(steady))
+            }
         };
-        Some(why.to_owned())
+        if let Err(error) = result {
+            // Without an answer nothing may be injected.
+            self.halt("steady_state", Some(format!("the probes cannot be started: {error}")));
+        }
     }
 
     /// Forgets the injections that have ended.

@@ -68,6 +68,7 @@ impl Agent {
         }
         self.announce();
         self.ensure_guard();
+        self.probe();
         (self.on_reload)(&self.config.agent);
         self.injector.metrics.reloaded(true);
         log::info!("config loaded again, seed {}; {ended} injections ended by it", self.seed);

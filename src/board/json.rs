@@ -3,6 +3,7 @@
 use super::{Board, Live, Past, Ready};
 use crate::civil::timestamp;
 use crate::json::{Object, list};
+use crate::steady::State;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -28,6 +29,7 @@ impl Board {
         object.whole("tick", state.tick).number("next_tick_in_seconds", next);
         object.truth("halted", !state.halts.is_empty()).raw("halts", &list(halts));
         object.optional("resting", state.resting.as_deref());
+        object.raw("steady_state", &list(state.steady.iter().map(probe)));
         object.raw("active", &list(state.live.iter().map(active)));
         object.raw("readiness", &list(state.ready.iter().map(ready)));
         object.raw("outcomes", &list(state.past.iter().rev().map(outcome)));
@@ -41,6 +43,13 @@ fn active(live: &Arc<Live>) -> String {
     let remaining = live.remaining();
     object.truth("in_force", remaining.is_some());
     object.number("remaining_seconds", remaining.map_or(f64::NAN, |left| left.as_secs_f64()));
+    object.end()
+}
+
+fn probe((name, state): &(String, State)) -> String {
+    let mut object = Object::new();
+    object.text("probe", name).text("health", state.health.name());
+    object.text("last_failure", &state.reason);
     object.end()
 }
 

@@ -5,6 +5,7 @@ mod text;
 
 use crate::failures::Facts;
 use crate::metrics::Status;
+use crate::steady;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -119,6 +120,7 @@ struct State {
     resting: Option<String>,
     reload_error: Option<String>,
     ready: Vec<Ready>,
+    steady: Vec<(String, steady::State)>,
     live: Vec<Arc<Live>>,
     past: VecDeque<Past>,
     bars: VecDeque<Bar>,
@@ -152,6 +154,11 @@ impl Board {
     /// Why the last attempt to load a config failed.
     pub fn set_reload_error(&self, error: &str) {
         self.lock().reload_error = Some(error.to_owned());
+    }
+
+    /// Where the probes of the application's health stand.
+    pub fn set_steady(&self, steady: Vec<(String, steady::State)>) {
+        self.lock().steady = steady;
     }
 
     /// Which entries could be injected.

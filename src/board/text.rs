@@ -2,6 +2,7 @@
 
 use super::{Board, Live, Past, State};
 use crate::civil::timestamp;
+use crate::steady::Health;
 use std::fmt::Write;
 use std::time::Instant;
 
@@ -31,6 +32,16 @@ impl Board {
         let next = state.next.map(|next| next.saturating_duration_since(Instant::now()).as_secs_f64());
         let next = next.map_or(String::new(), |next| format!(", next in {next:.1} s"));
         _ = writeln!(out, "tick {}{next}, one every {} s", state.tick, about.interval.as_secs_f64());
+        for (index, (name, probe)) in state.steady.iter().enumerate() {
+            let head = if index == 0 { "\nsteady state:\n" } else { "" };
+            let why = if probe.health == Health::Well { "" } else { &probe.reason };
+            _ = writeln!(
+                out,
+                "{head}  {name}: {}{}{why}",
+                probe.health.name(),
+                if why.is_empty() { "" } else { ": " }
+            );
+        }
         for (index, ready) in state.ready.iter().enumerate() {
             let (word, text) = match &ready.what {
                 Ok(what) => ("ready", what),

@@ -1,8 +1,12 @@
 //! The sub-commands, a file each: words in, exit code out.
 
+mod exporter;
 pub mod guard;
+pub mod healthcheck;
 pub mod inject;
+mod options;
 pub mod revert;
 pub mod run;
+pub mod status;
 pub mod tc;
 pub mod validate;

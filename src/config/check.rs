@@ -10,6 +10,7 @@ use crate::decide::{Limits, Rule};
 use crate::failures::Kind;
 use crate::logging::{self, LEVELS};
 use crate::settings::{Node, Report, Section, Value, nearest};
+use crate::steady;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -71,6 +72,7 @@ fn default_agent() -> Agent {
         limits: Limits::default(),
         halt: false,
         halt_file: None,
+        steady: Vec::new(),
         audit_file: None,
         audit_log: false,
     }
@@ -95,6 +97,7 @@ fn agent(section: &mut Section<'_>, zone: &str) -> Agent {
         },
         halt: section.boolean_or("halt", false),
         halt_file: section.text("halt_file").map(PathBuf::from),
+        steady: steady::read(section).unwrap_or_default(),
         audit_file: section.text("audit_file").map(PathBuf::from),
         audit_log: section.boolean_or("audit_log", false),
         ..default_agent()

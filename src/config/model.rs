@@ -3,6 +3,7 @@
 use crate::decide::{Limits, Rule};
 use crate::failures::{Failure, Kind};
 use crate::logging;
+use crate::steady::Probe;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,6 +38,8 @@ pub struct Agent {
     pub halt: bool,
     /// The agent is halted while this file is there.
     pub halt_file: Option<PathBuf>,
+    /// The probes of the application's health; no fault starts while one of them fails.
+    pub steady: Vec<Probe>,
     /// Where the audit trail goes, if to a file.
     pub audit_file: Option<PathBuf>,
     /// Whether it goes to the log.

@@ -162,6 +162,7 @@ fn values_arrive_in_the_model() {
             limits,
             halt: false,
             halt_file: None,
+            steady: Vec::new(),
             audit_file: None,
             audit_log: false
         }

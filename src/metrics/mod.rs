@@ -162,6 +162,11 @@ impl Metrics {
         self.lock().set(family, labels, to);
     }
 
+    /// Takes a series of any family away, for what is not there any more.
+    pub fn forget(&self, family: &'static Family, labels: &[&str]) {
+        self.lock().forget(family, labels);
+    }
+
     /// Counts an observation in a histogram of any family.
     pub fn observe(&self, family: &'static Family, labels: &[&str], seen: f64) {
         self.lock().observe(family, labels, seen);

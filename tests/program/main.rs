@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod agent;
+mod client;
 mod config;
 mod http;
 mod local;
 mod logging;
 mod operate;
 mod process;
+mod steady;
 mod support;
