@@ -2,6 +2,7 @@
 
 mod exporter;
 pub mod guard;
+pub mod halt;
 pub mod healthcheck;
 pub mod inject;
 mod options;
