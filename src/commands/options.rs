@@ -66,7 +66,7 @@ mod tests {
         {
             assert_eq!(duration(text).unwrap(), Duration::from_millis(milliseconds), "{text}");
         }
-        for text in ["", "s", "0", "-1s", "inf", "nan", "61m", "1h", "2 s", "0.0001ms"] {
+        for text in ["", "s", "0", "-1s", "inf", "nan", "61m", "2h", "0.0001ms"] {
             assert!(duration(text).is_err(), "{text}");
         }
     }
