@@ -1,6 +1,7 @@
 //! What the agent does and did, for whoever asks: `/status`, the status page and `chaos-agent status`.
 
 mod json;
+mod page;
 mod text;
 
 use crate::failures::Facts;

@@ -94,11 +94,12 @@ impl Exporter {
 }
 
 fn routes(metrics: Arc<Metrics>, board: Arc<Board>) -> Arc<http::Handler> {
+    let shown = Arc::clone(&board);
     let status = move |request: &http::Request<'_>| match request.query {
         "format=text" => http::Reply::text(200, board.text()),
         _ => http::Reply::ok("application/json", board.json()),
     };
-    http::Routes::new(env!("CARGO_PKG_VERSION"), metrics)
+    http::Routes::new(metrics, move |links| shown.page(links))
         .with("/status", "what is active, and what was (?format=text for people)", status)
         .into_handler()
 }
