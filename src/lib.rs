@@ -9,7 +9,7 @@
 //! 8 cli
 //! 7 commands
 //! 6 agent http
-//! 5 config dice
+//! 5 config dice doctor
 //! 4 failures
 //! 3 guard steady
 //! 2 undo
@@ -27,6 +27,7 @@ pub mod command;
 pub mod commands;
 pub mod config;
 pub mod dice;
+pub mod doctor;
 pub mod error;
 pub mod failures;
 pub mod guard;
