@@ -99,6 +99,13 @@ impl Cancel {
     }
 }
 
+impl AsFd for Cancel {
+    /// Readable once the switch was thrown.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

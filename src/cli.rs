@@ -30,6 +30,12 @@ const COMMANDS: &[Command] = &[
         run: commands::validate::run,
     },
     Command {
+        name: "inject",
+        options: "TYPE [KEY=VALUE ...] [--for 30s] [--seed N] [--dry-run]",
+        about: "one fault now, reverted at its end or by Ctrl-C; exit 0 done, 1 failed, 2 nothing to do, 130 stopped",
+        run: commands::inject::run,
+    },
+    Command {
         name: "revert",
         options: "[--dry-run]",
         about: "remove the network faults that an agent left behind here, or only list them",

@@ -11,6 +11,8 @@ use crate::tc::{self, filter, link, message::code};
 use std::fmt::{self, Display};
 use std::io;
 use std::ops::RangeInclusive;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -54,13 +56,35 @@ pub fn leftovers(tools: &Tools) -> Result<Vec<Undo>> {
     Ok(found)
 }
 
-/// Takes back what earlier agents left behind: what was removed, and what could not be.
+/// Takes back what earlier agents left behind: what was removed, and what could not be. What an agent that runs now
+/// has set is left alone.
 pub fn sweep() -> Vec<Result<Undo>> {
     let tools = Tools::default();
+    let ownerless = |undo: &Undo| {
+        let free = undo.side().is_none_or(|(ifindex, outgoing)| hold(ifindex, outgoing).is_ok());
+        if !free {
+            log::info!("{undo} belongs to another agent that runs here; left alone");
+        }
+        free
+    };
     match leftovers(&tools) {
-        Ok(found) => found.into_iter().map(|undo| undo.perform(&tools).map(|_| undo)).collect(),
+        Ok(found) => {
+            found.into_iter().filter(ownerless).map(|undo| undo.perform(&tools).map(|_| undo)).collect()
+        }
         Err(error) => vec![Err(error)],
     }
+}
+
+/// Takes one side of an interface for this process until the result is dropped: by a Unix socket with an abstract
+/// name, which belongs to the network namespace and ends with its owner whatever happens (unix(7)). All agents
+/// carry the same marks, so this is how one knows what another that runs has set.
+///
+/// # Errors
+/// `EADDRINUSE` when another process has it.
+pub fn hold(ifindex: i32, outgoing: bool) -> io::Result<UnixListener> {
+    let side = if outgoing { "out" } else { "in" };
+    let name = SocketAddr::from_abstract_name(format!("chaos-agent/{ifindex}/{side}"))?;
+    UnixListener::bind_addr(&name)
 }
 
 /// Whether the ingress qdisc of an interface carries our filters and no others; `None` if it carries none.
@@ -134,6 +158,16 @@ impl Tools {
 }
 
 impl Undo {
+    /// The interface and whether it is its outgoing side, for what belongs to one.
+    fn side(&self) -> Option<(i32, bool)> {
+        match *self {
+            Undo::RemoveRoot { ifindex, .. } => Some((ifindex, true)),
+            Undo::RemoveIngress { ifindex } => Some((ifindex, false)),
+            Undo::RemoveIfb { of } => Some((of, false)),
+            Undo::Resume { .. } => None,
+        }
+    }
+
     /// Takes the change back. Says whether there was anything to take back.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 mod exporter;
 pub mod guard;
 pub mod healthcheck;
+pub mod inject;
 mod options;
 pub mod revert;
 pub mod run;

@@ -62,6 +62,17 @@ pub enum Health {
     Ill,
 }
 
+impl Health {
+    /// A word for a person.
+    pub fn name(self) -> &'static str {
+        match self {
+            Health::Unknown => "not known yet",
+            Health::Well => "well",
+            Health::Ill => "ill",
+        }
+    }
+}
+
 /// Where one probe stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {

@@ -7,5 +7,7 @@ mod config;
 mod http;
 mod local;
 mod logging;
+mod operate;
 mod process;
+mod steady;
 mod support;

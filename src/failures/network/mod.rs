@@ -129,6 +129,7 @@ impl Network {
         for words in lines {
             let words = words.join(" ");
             log::info!("{}: tc {words}", injection.entry);
+            injection.facts.command(format!("tc {words}"));
             input += &words;
             input.push('\n');
         }
@@ -200,7 +201,9 @@ impl Network {
 }
 
 fn add_ifb(injection: &Injection<'_>, netlink: &Netlink, name: &str) -> Result<()> {
-    log::info!("{}: ip link add {name} up type ifb", injection.entry);
+    let words = format!("ip link add {name} up type ifb");
+    log::info!("{}: {words}", injection.entry);
+    injection.facts.command(words);
     link::create_ifb(netlink, name).map_err(|refusal| {
         let hint = if refusal.is(libc::EOPNOTSUPP) {
             "the kernel has no ifb, which faults on incoming traffic need: on the node, modprobe ifb"
@@ -316,9 +319,7 @@ impl Failure for Network {
         // Dropped last, when everything is reverted.
         let claim = match Claim::new(links.iter(), self.egress(), self.ingress()) {
             Ok(claim) => claim,
-            Err(name) => {
-                return Ok(Outcome::Skipped(format!("another entry has its fault on {name} at this time")));
-            }
+            Err(who) => return Ok(Outcome::Skipped(who)),
         };
         clear(injection, &claim)?;
         let mut exempts = resolve::exempts(&self.spec, injection.host)?;

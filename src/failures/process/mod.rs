@@ -192,6 +192,9 @@ impl Failure for ProcessFault {
         for candidate in &chosen {
             victims.extend(Victim::hold(&mut reader, candidate, &self.selection)?);
         }
+        for victim in &victims {
+            injection.facts.victim(victim.full());
+        }
         if injection.cancel.is_cancelled() {
             return Ok(Outcome::Skipped("the agent stops".to_owned()));
         }
@@ -257,6 +260,10 @@ impl Failure for ProcessFault {
                 .collect(),
             Err(error) => vec![Err(error)],
         }
+    }
+
+    fn timed(&self) -> bool {
+        matches!(self.action, Action::Pause)
     }
 
     fn series(&self) -> &'static [Series] {

@@ -168,6 +168,7 @@ fn run(failure: &dyn Failure, cancel: &Cancel, duration: Duration, seed: u64) ->
         measure: &|(family, labels), value| measured.lock().unwrap().push((family.name, labels, value)),
         guard: &guard,
         active: AtomicBool::new(false),
+        facts: &crate::failures::Facts::default(),
     };
     let outcome = failure.inject(&injection);
     failure.follow(&injection);
