@@ -27,27 +27,27 @@ pub fn all(host: &Host) -> Vec<Finding> {
         findings.push(Finding::new("rights", State::Good, rights(uid, task::capabilities())));
         findings.push(processes(&mut reader, std::process::id()));
     }
-    findings.push(Finding::new("memory", State::Good, memory(&groups)));
-    findings.push(Finding::new("cpu", State::Good, cpu(&groups)));
+    findings.push(Finding::new("memory limit", State::Good, memory(&groups)));
+    findings.push(Finding::new("cpu limit", State::Good, cpu(&groups)));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     findings.push(clock(now, usage::since_boot().unwrap_or_default()));
     findings
 }
 
+/// Those held, or those missing where that is shorter.
 fn rights(uid: Option<u32>, effective: u64) -> String {
-    let names: Vec<&str> = CAPABILITIES.split_whitespace().collect();
-    let held: Vec<&str> = names
-        .iter()
-        .enumerate()
-        .filter(|(number, _)| effective >> number & 1 != 0)
-        .map(|(_, name)| *name)
-        .collect();
-    let held = match held.len() {
-        0 => "no capability".to_owned(),
-        all if all == names.len() => "every capability (privileged)".to_owned(),
-        _ => format!("capabilities {}", held.join(", ")),
+    let (mut held, mut missing) = (Vec::new(), Vec::new());
+    for (number, name) in CAPABILITIES.split_whitespace().enumerate() {
+        let list = if effective >> number & 1 != 0 { &mut held } else { &mut missing };
+        list.push(name);
+    }
+    let rights = match (held.len(), missing.len()) {
+        (0, _) => "no capability".to_owned(),
+        (_, 0) => "every capability (privileged)".to_owned(),
+        (few, many) if few <= many => format!("capabilities {}", held.join(", ")),
+        _ => format!("every capability but {}", missing.join(", ")),
     };
-    uid.map_or_else(|| held.clone(), |uid| format!("uid {uid}, {held}"))
+    uid.map_or_else(|| rights.clone(), |uid| format!("uid {uid}, {rights}"))
 }
 
 /// Whose processes can be seen, by who is the first.
@@ -128,6 +128,7 @@ mod tests {
         assert_eq!(rights(Some(1000), 0), "uid 1000, no capability");
         assert_eq!(rights(None, u64::MAX), "every capability (privileged)");
         assert_eq!(rights(None, 1 << 40), "capabilities CHECKPOINT_RESTORE");
+        assert_eq!(rights(None, !(1 << 24)), "every capability but SYS_RESOURCE");
         assert_eq!(task::has_capability(task::CAP_KILL), task::capabilities() >> task::CAP_KILL & 1 != 0);
     }
 
@@ -170,7 +171,7 @@ mod tests {
     fn this_very_machine_can_be_examined() {
         let findings = all(&Host::default());
         let subjects: Vec<_> = findings.iter().map(|found| found.subject.as_str()).collect();
-        assert_eq!(subjects, ["rights", "processes", "memory", "cpu", "clock"]);
+        assert_eq!(subjects, ["rights", "processes", "memory limit", "cpu limit", "clock"]);
         assert!(
             findings.iter().all(|found| found.text.len() > 5 && !found.text.contains('\n')),
             "{findings:?}"
