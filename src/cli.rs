@@ -36,6 +36,18 @@ const COMMANDS: &[Command] = &[
         run: commands::inject::run,
     },
     Command {
+        name: "halt",
+        options: "[--config FILE | --port N]",
+        about: "revert everything that the agent running here has active, and let its dice rest",
+        run: commands::halt::halt,
+    },
+    Command {
+        name: "resume",
+        options: "[--config FILE | --port N]",
+        about: "let them go on",
+        run: commands::halt::resume,
+    },
+    Command {
         name: "revert",
         options: "[--dry-run]",
         about: "remove the network faults that an agent left behind here, or only list them",

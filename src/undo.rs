@@ -35,9 +35,15 @@ pub fn leftovers(tools: &Tools) -> Result<Vec<Undo>> {
     let netlink = tools.netlink()?;
     let Some(netlink) = netlink.as_ref() else { return Ok(Vec::new()) };
     let all = tc::qdiscs(netlink, None).map_err(io::Error::from).doing("list", "qdiscs")?;
+    let mut links = link::links(netlink).map_err(io::Error::from).doing("list", "interfaces")?;
+    links.retain(|link| link.kind == "ifb" && link.name.starts_with(IFB));
     let mut found = Vec::new();
     for qdisc in all {
         let ifindex = qdisc.ifindex;
+        // What is on a device of ours goes with the device.
+        if links.iter().any(|link| link.index == ifindex) {
+            continue;
+        }
         if qdisc.parent == code::INGRESS
             && qdisc.kind == INGRESS
             && has_our_filters(netlink, ifindex)? == Some(true)
@@ -48,11 +54,8 @@ pub fn leftovers(tools: &Tools) -> Result<Vec<Undo>> {
             found.push(Undo::RemoveRoot { ifindex, handle: HANDLE });
         }
     }
-    let links = link::links(netlink).map_err(io::Error::from).doing("list", "interfaces")?;
-    for link in links {
-        let of = link.name.strip_prefix(IFB).filter(|_| link.kind == "ifb").and_then(|of| of.parse().ok());
-        found.extend(of.map(|of| Undo::RemoveIfb { of }));
-    }
+    let devices = links.iter().filter_map(|link| link.name.strip_prefix(IFB)?.parse().ok());
+    found.extend(devices.map(|of| Undo::RemoveIfb { of }));
     Ok(found)
 }
 

@@ -23,6 +23,7 @@ impl Board {
         let next =
             state.next.map_or(f64::NAN, |next| next.saturating_duration_since(Instant::now()).as_secs_f64());
         let mut object = Object::new();
+        object.whole("pid", std::process::id().into());
         object.text("version", about.version).whole("seed", about.seed);
         object.text("started", &timestamp(self.started)).raw("config", &config.end());
         object.truth("dry_run", about.dry_run).number("interval_seconds", about.interval.as_secs_f64());

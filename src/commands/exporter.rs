@@ -3,6 +3,7 @@
 use super::options;
 use crate::cancel::Cancel;
 use crate::client::{self, Answer, Place, Url};
+use crate::config;
 use crate::error::{Context, Error, Result};
 use crate::settings::{self, Report, Section};
 use std::fs::File;
@@ -11,8 +12,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Where `run` looks for a config that nobody names.
-const PLACES: [&str; 3] = ["./config.yaml", "/app/config.yaml", "/etc/chaos-agent/config.yaml"];
 /// The exporter's port where no config says another.
 const PORT: u16 = 8000;
 /// Longer than any answer of the agent.
@@ -39,7 +38,7 @@ impl Asking {
     /// A wrong command line.
     pub fn parse(command: &str, args: &[String]) -> Result<Asking> {
         let mut asking = Asking { config: None, port: None, url: None, limit: LIMIT, json: false };
-        let status = command == "status";
+        let (status, healthcheck) = (command == "status", command == "healthcheck");
         let mut words = args.iter();
         while let Some(word) = words.next() {
             if let Some(file) = options::value(word, "--config", &mut words)? {
@@ -52,7 +51,7 @@ impl Asking {
                 asking.limit = options::duration(time)?;
             } else if let (true, Some(form)) = (status, options::value(word, "-o", &mut words)?) {
                 asking.json = options::is_json(form)?;
-            } else if !status && asking.url.is_none() && !word.starts_with('-') {
+            } else if healthcheck && asking.url.is_none() && !word.starts_with('-') {
                 let wrong = |why: &str| Error::usage(format!("{word:?} {why}"));
                 asking.url = Some(Url::parse(word).map_err(wrong)?);
             } else {
@@ -143,7 +142,10 @@ impl Asking {
     fn path(&self) -> Option<PathBuf> {
         let named = || std::env::var_os("CHAOS_CONFIG").filter(|name| !name.is_empty()).map(PathBuf::from);
         let there = |path: &PathBuf| path.symlink_metadata().is_ok();
-        self.config.clone().or_else(named).or_else(|| PLACES.map(PathBuf::from).into_iter().find(there))
+        self.config
+            .clone()
+            .or_else(named)
+            .or_else(|| config::PLACES.map(PathBuf::from).into_iter().find(there))
     }
 }
 
@@ -178,12 +180,6 @@ fn exporter(path: &PathBuf) -> Result<Option<Exporter>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_places_are_those_of_run() {
-        let text = include_str!("../config/load.rs");
-        assert!(text.contains(&format!("{PLACES:?}")), "src/config/load.rs looks elsewhere");
-    }
 
     #[test]
     fn a_config_says_whom_to_ask_whatever_else_is_wrong_in_it() {

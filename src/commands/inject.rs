@@ -1,5 +1,6 @@
 //! `chaos-agent inject`: one fault now, with the checks, the guard and the revert of the agent.
 
+use super::options;
 use crate::agent::{Injector, Run};
 use crate::board::Board;
 use crate::cancel::Cancel;
@@ -80,32 +81,22 @@ fn parse(args: &[String]) -> Result<Request> {
         Request { kind: String::new(), settings: Vec::new(), duration: None, dry_run: false, seed: None };
     let mut words = args.iter();
     while let Some(word) = words.next() {
-        let (name, inline) = match word.split_once('=').filter(|_| word.starts_with("--")) {
-            Some((name, value)) => (name, Some(value.to_owned())),
-            None => (word.as_str(), None),
-        };
-        let mut value = |what: &str| {
-            let value = inline.clone().or_else(|| words.next().cloned());
-            value.ok_or_else(|| Error::usage(format!("{name} needs {what}")))
-        };
-        match name {
-            "--dry-run" if inline.is_none() => request.dry_run = true,
-            "--for" => {
-                let text = value("a time such as 30s")?;
-                let time = config::duration(&text).filter(|time| !time.is_zero());
-                request.duration = Some(time.ok_or_else(|| {
-                    Error::usage(format!(
-                        "--for {text:?} is not allowed: a time such as 500ms, 30s, 5m or 1h"
-                    ))
-                })?);
-            }
-            "--seed" => {
-                let text = value("a whole number")?;
-                let seed = text.parse().map_err(|_| {
-                    Error::usage(format!("--seed {text:?} is not allowed: a whole number from 0 to 2^64-1"))
-                })?;
-                request.seed = Some(seed);
-            }
+        if let Some(text) = options::value(word, "--for", &mut words)? {
+            let time = config::duration(text).filter(|time| !time.is_zero());
+            request.duration = Some(time.ok_or_else(|| {
+                Error::usage(format!("--for {text:?} is not allowed: a time such as 500ms, 30s, 5m or 1h"))
+            })?);
+            continue;
+        }
+        if let Some(text) = options::value(word, "--seed", &mut words)? {
+            let seed = text.parse().map_err(|_| {
+                Error::usage(format!("--seed {text:?} is not allowed: a whole number from 0 to 2^64-1"))
+            })?;
+            request.seed = Some(seed);
+            continue;
+        }
+        match word.as_str() {
+            "--dry-run" => request.dry_run = true,
             option if option.starts_with("--") => {
                 return Err(Error::usage(format!("inject does not know {option:?}")));
             }

@@ -3,6 +3,7 @@
 pub mod doctor;
 mod exporter;
 pub mod guard;
+pub mod halt;
 pub mod healthcheck;
 pub mod inject;
 mod options;

@@ -1,5 +1,6 @@
 //! Options that several commands share.
 
+use crate::config;
 use crate::error::{Error, Result};
 use std::slice::Iter;
 use std::time::Duration;
@@ -36,13 +37,9 @@ pub fn is_json(word: &str) -> Result<bool> {
 /// # Errors
 /// It is none.
 pub fn duration(word: &str) -> Result<Duration> {
-    let units = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("", 1.0)];
-    let (number, unit) =
-        units.iter().find_map(|(name, unit)| Some((word.strip_suffix(name)?, unit))).unwrap_or((word, &1.0));
-    let seconds =
-        number.parse().ok().map(|number: f64| number * unit).filter(|time| (0.001..=3600.0).contains(time));
-    seconds
-        .map(Duration::from_secs_f64)
+    let allowed = Duration::from_millis(1)..=Duration::from_secs(3600);
+    config::duration(word)
+        .filter(|time| allowed.contains(time))
         .ok_or_else(|| Error::usage(format!("{word:?} is no time from 1ms to 60m, such as 2s")))
 }
 
@@ -69,7 +66,7 @@ mod tests {
         {
             assert_eq!(duration(text).unwrap(), Duration::from_millis(milliseconds), "{text}");
         }
-        for text in ["", "s", "0", "-1s", "inf", "nan", "61m", "1h", "2 s", "0.0001ms"] {
+        for text in ["", "s", "0", "-1s", "inf", "nan", "61m", "2h", "0.0001ms"] {
             assert!(duration(text).is_err(), "{text}");
         }
     }

@@ -72,6 +72,25 @@ fn a_signal_halts_and_another_resumes() {
 }
 
 #[test]
+fn the_commands_halt_and_resume_need_no_kill_in_the_image() {
+    let agent = Agent::start(&config("", BURN));
+    agent.wait_metric(ACTIVE, one);
+    let file = agent.folder.0.join("config.yaml");
+    let command = |name: &str| {
+        let done = run(&[name, "--config", file.to_str().unwrap()], Path::new("/"));
+        (done.status.code(), String::from_utf8(done.stdout).unwrap())
+    };
+    assert_eq!(command("halt"), (Some(0), "halted: nothing is active\n".to_owned()));
+    assert_eq!(agent.metric(ACTIVE), Some(0.0));
+    assert!(command("status").1.starts_with("no fault is active\nHALTED (signal)"));
+    assert_eq!(command("resume"), (Some(0), "resumed\n".to_owned()));
+    agent.wait_metric(ACTIVE, one);
+    let wrong = run(&["halt", "-o", "json"], Path::new("/"));
+    assert_eq!(wrong.status.code(), Some(64));
+    assert_eq!(agent.stop().0, 0);
+}
+
+#[test]
 fn a_file_halts_as_long_as_it_is_there_without_waiting_for_a_tick() {
     let folder = Folder::new();
     let file = folder.0.join("halt");
@@ -351,7 +370,7 @@ fn one_fault_by_hand_checks_its_words_like_a_config() {
         (&[], "needs a type of failure"),
         (&["cpu", "cores"], "key=value"),
         (&["cpu", "--for", "soon"], "--for \"soon\" is not allowed"),
-        (&["cpu", "--for"], "--for needs a time"),
+        (&["cpu", "--for"], "--for needs a value"),
         (&["cpu", "--seed=-1"], "--seed \"-1\" is not allowed"),
         (&["cpu", "cores=1\nenabled: false"], "one line of text"),
         (&["process"], "target_name"),
