@@ -72,7 +72,7 @@ fn processes(reader: &mut Reader, own: u32) -> Finding {
         ),
         _ => (State::Good, format!("process 1 is {}", name.escape_debug())),
     };
-    Finding::new("processes", state, format!("{text}; {count} are visible"))
+    Finding::new("processes", state, format!("{text}; {count} visible"))
 }
 
 fn memory(groups: &Cgroup) -> String {
@@ -156,7 +156,7 @@ mod tests {
             ("chaos-agent\n", "/chaos-agent\0run\0", 7, State::Good, "not shared"),
             ("x\n", "/x\0", 1, State::Good, "not shared"),
             ("systemd\n", "/usr/lib/systemd/systemd\0--system\0", 7, State::Warning, "the node's"),
-            ("redis\n", "/bin/redis\0", 7, State::Good, "process 1 is redis; 2 are visible"),
+            ("redis\n", "/bin/redis\0", 7, State::Good, "process 1 is redis; 2 visible"),
             ("a\u{1b}b\n", "", 7, State::Good, "process 1 is a\\u{1b}b"),
         ] {
             let (found, text) = look(comm, cmdline, own);

@@ -59,7 +59,7 @@ fn what_is_ready_is_said_with_what_it_would_do_and_nothing_is_touched() {
         assert!(state == "ok" && text.contains(words), "{subject}: {state} {text}");
     }
     // A warning on a machine whose process 1 is systemd.
-    assert!(about(&found, "processes").2.ends_with(" are visible"), "{json}");
+    assert!(about(&found, "processes").2.ends_with(" visible"), "{json}");
     let (code, text, _) = doctor(&folder, &[]);
     assert!(code == 0 && text.ends_with("all 2 enabled failures are ready\n"), "{text}");
     assert_eq!(text.lines().count(), found.len() + 1, "{text}");
