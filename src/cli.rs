@@ -54,6 +54,12 @@ const COMMANDS: &[Command] = &[
         run: commands::revert::run,
     },
     Command {
+        name: "doctor",
+        options: "[--config FILE] [-o text|json]",
+        about: "whether each failure could be injected here, why not, and what to do; exit 0 if all enabled could",
+        run: commands::doctor::run,
+    },
+    Command {
         name: "healthcheck",
         options: "[--config FILE | --port N | URL] [--timeout 2s]",
         about: "ask the running agent's /healthz, or an http URL: exit 0 if it answers well, else 1 and why",

@@ -9,7 +9,7 @@
 //! 8 cli
 //! 7 commands
 //! 6 agent http
-//! 5 config board
+//! 5 config board doctor
 //! 4 failures decide
 //! 3 guard dice steady
 //! 2 undo
@@ -31,6 +31,7 @@ pub mod commands;
 pub mod config;
 pub mod decide;
 pub mod dice;
+pub mod doctor;
 pub mod error;
 pub mod failures;
 pub mod guard;

@@ -52,6 +52,16 @@ pub trait Failure: Send + Sync {
     /// cores"). Duration and probability are added by the caller. Touches nothing.
     fn describe(&self, host: &Host) -> String;
 
+    /// [`Failure::check`] and [`Failure::describe`] for a reader who asks beforehand, with what costs more to find
+    /// out: a line on what an injection would do now. Touches nothing, but the kernel may load a module to answer.
+    ///
+    /// # Errors
+    /// Why an injection would fail, and what to do.
+    fn ready(&self, host: &Host) -> Result<String> {
+        self.check(host)?;
+        Ok(self.describe(host))
+    }
+
     /// Applies the fault, verifies it, holds it through [`Injection::hold`] and reverts it.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 
 mod claims;
 mod plan;
+mod ready;
 mod resolve;
 mod rule;
 mod settings;
@@ -237,6 +238,14 @@ fn tc_in_path() -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join("tc")).find(|tc| tc.is_file())
 }
 
+/// What is missing and who can bring it.
+fn module_hint(module: &str) -> String {
+    format!(
+        "the kernel has no {module}: on the node, modprobe {module}, or install the package with the extra kernel \
+         modules"
+    )
+}
+
 /// Says what a refusal of the kernel means and what to do about it. The last line that `tc` prints tells the
 /// number of the line that failed: "Command failed -:3".
 fn explain(stderr: &str, lines: &[Vec<String>]) -> Trouble {
@@ -252,17 +261,13 @@ fn explain(stderr: &str, lines: &[Vec<String>]) -> Trouble {
     let hint = if said.contains("not permitted") {
         "the container needs the capability NET_ADMIN and uid 0".to_owned()
     } else if absent {
-        let module = match part {
+        module_hint(match part {
             "u32" => "cls_u32",
             "mirred" => "act_mirred",
             "prio" => "sch_prio",
             "ingress" => "sch_ingress",
             _ => "sch_netem",
-        };
-        format!(
-            "the kernel has no {module}: on the node, modprobe {module}, or install the package with the extra \
-             kernel modules"
-        )
+        })
     } else {
         "these are the kernel's words".to_owned()
     };
@@ -283,6 +288,10 @@ impl Failure for Network {
         let netlink = Netlink::open().doing("open", "a netlink socket")?;
         self.links(host, &netlink)?;
         resolve::exempts(&self.spec, host).map(|_| ())
+    }
+
+    fn ready(&self, host: &Host) -> Result<String> {
+        ready::ready(self, host)
     }
 
     fn describe(&self, _host: &Host) -> String {

@@ -6,6 +6,7 @@
 mod act;
 mod find;
 mod pick;
+mod ready;
 mod recovery;
 mod rules;
 mod select;
@@ -155,6 +156,10 @@ impl Failure for ProcessFault {
     /// Whatever else could be wrong is known only with a victim at hand.
     fn check(&self, host: &Host) -> Result<()> {
         open(host).map(drop)
+    }
+
+    fn ready(&self, host: &Host) -> Result<String> {
+        ready::ready(self, host)
     }
 
     fn describe(&self, host: &Host) -> String {
