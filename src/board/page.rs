@@ -22,12 +22,12 @@ impl Board {
         let state = self.lock();
         let mut out = String::with_capacity(8 << 10);
         let (class, title) = headline(&state);
-        _ = write!(
+        _ = writeln!(
             out,
             "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
              <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
              <meta http-equiv=\"refresh\" content=\"{REFRESH}\"><title>{title} - chaos-agent</title>\
-             <style>{STYLE}</style></head>\n<body><main>\n<h1 class=\"{class}\">{title}</h1>\n"
+             <style>{STYLE}</style></head>\n<body><main>\n<h1 class=\"{class}\">{title}</h1>"
         );
         now(&mut out, &state);
         time_line(&mut out, &state, SystemTime::now());
@@ -75,13 +75,13 @@ fn headline(state: &State) -> (&'static str, String) {
 /// What is under way, and why nothing is.
 fn now(out: &mut String, state: &State) {
     for (reason, detail) in &state.halts {
-        _ = write!(out, "<p class=\"note\"><b>Halted ({reason})</b>: {}</p>\n", Text(detail));
+        _ = writeln!(out, "<p class=\"note\"><b>Halted ({reason})</b>: {}</p>", Text(detail));
     }
     if let Some(resting) = state.resting.as_ref().filter(|_| state.halts.is_empty()) {
-        _ = write!(out, "<p class=\"note\"><b>The dice rest</b>: {}</p>\n", Text(resting));
+        _ = writeln!(out, "<p class=\"note\"><b>The dice rest</b>: {}</p>", Text(resting));
     }
     if let Some(error) = &state.reload_error {
-        _ = write!(out, "<p class=\"note\"><b>The config on disk is not in use</b>: {}</p>\n", Text(error));
+        _ = writeln!(out, "<p class=\"note\"><b>The config on disk is not in use</b>: {}</p>", Text(error));
     }
     for live in &state.live {
         let left = match live.remaining() {
@@ -103,7 +103,7 @@ fn now(out: &mut String, state: &State) {
     }
     let next = state.next.map(|next| next.saturating_duration_since(Instant::now()).as_secs_f64());
     if let Some(next) = next {
-        _ = write!(out, "<p>Tick {}, the next in {next:.0} s.</p>\n", state.tick);
+        _ = writeln!(out, "<p>Tick {}, the next in {next:.0} s.</p>", state.tick);
     }
 }
 
@@ -218,9 +218,9 @@ fn outcomes(out: &mut String, state: &State) {
 /// A row of three short cells and a long one.
 fn row(out: &mut String, class: &str, cells: [&str; 3], text: &str) {
     let [one, two, three] = cells.map(Text);
-    _ = write!(
+    _ = writeln!(
         out,
-        "<tr><td>{one}</td><td>{two}</td><td class=\"{class}\">{three}</td><td>{}</td></tr>\n",
+        "<tr><td>{one}</td><td>{two}</td><td class=\"{class}\">{three}</td><td>{}</td></tr>",
         Text(text)
     );
 }
@@ -228,9 +228,9 @@ fn row(out: &mut String, class: &str, cells: [&str; 3], text: &str) {
 fn about(out: &mut String, state: &State, started: SystemTime) {
     let about = &state.about;
     let dry = if about.dry_run { ", dry run: nothing is really injected" } else { "" };
-    _ = write!(
+    _ = writeln!(
         out,
-        "<h2>Agent</h2>\n<p>Version {}{dry}; seed {}; started {}; a tick every {} s; config {} ({:016x})</p>\n",
+        "<h2>Agent</h2>\n<p>Version {}{dry}; seed {}; started {}; a tick every {} s; config {} ({:016x})</p>",
         about.version,
         about.seed,
         timestamp(started),
