@@ -157,6 +157,7 @@ impl Agent {
     pub fn run(mut self, stop: &Cancel) -> Result<bool> {
         let mut control = Control::new(self.source.as_deref(), self.config.agent.halt_file.as_deref())?;
         self.prepare();
+        self.look_around();
         self.probe();
         self.times = Times::new(self.config.agent.interval);
         let (mut tick, mut due) = (0, true);

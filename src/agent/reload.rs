@@ -3,7 +3,9 @@
 
 use super::injector::Why;
 use super::{Agent, halt};
+use crate::board::Ready;
 use crate::config::{self, Entry, Loaded};
+use crate::doctor;
 use crate::logging;
 use std::sync::Arc;
 
@@ -68,11 +70,33 @@ impl Agent {
         }
         self.announce();
         self.ensure_guard();
+        self.look_around();
         self.probe();
         (self.on_reload)(&self.config.agent);
         self.injector.metrics.reloaded(true);
         log::info!("config loaded again, seed {}; {ended} injections ended by it", self.seed);
         self.apply_halt();
+    }
+
+    /// Says of each entry whether it could be injected now, in the log, the metrics and on the board.
+    pub(super) fn look_around(&self) {
+        let injector = &self.injector;
+        let enabled = || self.config.entries.iter().filter(|entry| entry.enabled);
+        let subjects: Vec<doctor::Subject<'_>> = enabled()
+            .filter_map(|entry| Some((entry.kind.name, entry.name(), entry.failure.as_deref()?)))
+            .collect();
+        // A dry run touches nothing, not even what makes the kernel load a module.
+        let found = match self.config.agent.dry_run {
+            true => doctor::glance(&subjects, &injector.host),
+            false => doctor::readiness(&subjects, &injector.host),
+        };
+        doctor::publish(&found, &injector.metrics);
+        let ready = found.into_iter().map(|one| Ready {
+            entry: one.name.to_owned(),
+            kind: one.failure_type,
+            what: one.result.map_err(|error| error.to_string()),
+        });
+        injector.board.set_ready(ready.collect());
     }
 
     /// Entries that did not change stay the very same, so that what they remember stays too.

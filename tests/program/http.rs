@@ -260,7 +260,8 @@ fn a_port_in_use_is_taken_once_it_is_free() {
     let own = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
     let taken = TcpListener::bind((own, 0)).unwrap();
     let address = taken.local_addr().unwrap();
-    let routes = Routes::new(Arc::new(Metrics::new("port-in-use", 1)), |_, _| String::new()).into_handler();
+    let routes =
+        Routes::new(Arc::new(Metrics::new("port-in-use", 1)), |_, _| "port-in-use".to_owned()).into_handler();
     let handle = spawn(own, address.port(), routes).unwrap();
     assert_eq!(handle.local_addr(), None);
     drop(taken);

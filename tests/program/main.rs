@@ -9,6 +9,7 @@ mod http;
 mod local;
 mod logging;
 mod operate;
+mod page;
 mod process;
 mod steady;
 mod support;

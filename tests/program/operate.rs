@@ -147,7 +147,7 @@ fn another_config_ends_what_changed_and_leaves_the_rest() {
         let line = agent.wait_log(&format!("{entry}: success after"));
         assert!(line.contains("ended early by a new config"), "{line}");
     }
-    agent.wait_log("burns 0.2 of ");
+    agent.wait_log("changes: injecting: burns 0.2 of ");
     agent.wait_metric("chaos_injection_active{failure_type=\"memory\"}", none);
     assert!(!agent.log().contains("stays: success"), "{}", agent.log());
     assert_eq!(agent.metric(LOADED), Some(1.0));
@@ -214,7 +214,7 @@ fn the_exchange_of_a_config_map_is_taken_over_without_a_tick() {
         *command = fresh;
     });
     let log = |needle: &str| agent.wait_log(needle);
-    log("burns 0.1 of ");
+    log("burn: injecting: burns 0.1 of ");
     symlink("..2", folder.0.join("..data_tmp")).unwrap();
     fs::rename(folder.0.join("..data_tmp"), folder.0.join("..data")).unwrap();
     log("burn: success after");
@@ -333,7 +333,7 @@ fn outside_of_its_schedule_nothing_is_rolled() {
   always: {type: memory, enabled: true, schedule: '* * * * *', duration_seconds: 0.001, mb: 1}";
     let agent = Agent::start(&config("", leap));
     agent.wait_log("always: success");
-    assert!(!agent.log().contains("cpu: "), "{}", agent.log());
+    assert!(!agent.log().contains("cpu: injecting"), "{}", agent.log());
     assert_eq!(agent.stop().0, 0);
     let agent = Agent::start(&config("  schedule: 0 0 29 2 *", BURN));
     agent.wait_log("outside of agent.schedule: the dice rest");
