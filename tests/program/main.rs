@@ -4,6 +4,7 @@
 mod agent;
 mod client;
 mod config;
+mod disk;
 mod doctor;
 mod http;
 mod local;
