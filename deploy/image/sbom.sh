@@ -15,7 +15,7 @@ created=$(date -u -d "@$CREATED" +%Y-%m-%dT%H:%M:%SZ)
 # depth, name and version, license: a line a crate, a crate below the one that needs it.
 # shellcheck disable=SC2086 # a list of options
 crates=$(cargo tree ${CARGO_OPTIONS:-} --target "$1" --edges normal,no-proc-macro --prefix depth --no-dedupe \
-    --format '|{p}|{l}')
+    --format '|{p}|{l}' | sed 's/ ([^|]*)|/|/') # without the folder of this machine
 [ -n "$crates" ] || { echo "sbom.sh: cargo tree knows no crate" >&2; exit 1; }
 serial=$(printf '%s\n' "$crates" "$VERSION" "$CREATED" "$1" | sha256sum | cut -c 1-32 |
     sed 's/^\(.\{8\}\)\(.\{4\}\).\(.\{3\}\).\(.\{3\}\)\(.\{12\}\)$/\1-\2-5\3-8\4-\5/')
