@@ -255,7 +255,8 @@ image_archives() {
         made+=("$stem-linux-$one.tar")
         deploy/image/oci.sh "$stem-linux-$one.tar" "${pairs[-1]}"
     done
-    [ "$arch" = all ] && [ ${#pairs[@]} = 1 ] || { deploy/image/oci.sh "$file" "${pairs[@]}" && made+=("$file"); }
+    deploy/image/oci.sh "$file" "${pairs[@]}"
+    made+=("$file")
     deploy/image/sbom.sh "$(rust_target "${built[0]}")" >"$stem.cdx.json"
     made+=("$stem.cdx.json")
     (cd "$folder" && sha256sum "${made[@]##*/}") >"$folder/SHA256SUMS"
@@ -280,7 +281,7 @@ run() {
 }
 
 lint() {
-    local failed=0 scripts=()
+    local failed=0 scripts=() one target
     toolchain
     component fmt rustfmt rustfmt || die "cannot check the format: rustup component add rustfmt"
     component clippy clippy rust-clippy || die "cannot run clippy: rustup component add clippy"
@@ -293,9 +294,9 @@ lint() {
     cargo clippy "${cargo_options[@]}" --all-targets -- -D warnings || failed=1
     # The tiers that a plain `cargo test` leaves alone are no part of --all-targets either.
     cargo clippy "${cargo_options[@]}" --test pod --test image --test kernel --test ecosystem -- -D warnings || failed=1
-    local one
     for one in amd64 386; do # what differs between the C libraries, and on 32 bits, shows only here
-        ! standard_library "$(rust_target $one)" || product_cargo "$(rust_target $one)" clippy -- -D warnings || failed=1
+        target=$(rust_target "$one")
+        ! standard_library "$target" || product_cargo "$target" clippy -- -D warnings || failed=1
     done
     [ $failed = 0 ] || die "lint found something"
     say "lint: clean"

@@ -32,8 +32,9 @@ trap 'rm -rf "$work"' EXIT
 root=$work/root
 mkdir -p "$root/blobs/sha256" "$work/layer"
 
+: "${NAME:?}" "${VERSION:?}" "${REVISION:?}" "${CREATED:?}" "${SOURCE:=}"
 # What goes into JSON as it is must need no escape there.
-for value in "$NAME" "$VERSION" "$REVISION" "$CREATED" "${SOURCE:=}"; do
+for value in "$NAME" "$VERSION" "$REVISION" "$CREATED" "$SOURCE"; do
     case $value in
     *[!A-Za-z0-9._:/@+~-]*) die "cannot write \"$value\" into the image: only letters, digits and ._:/@+~- are allowed" 64 ;;
     esac
@@ -83,8 +84,8 @@ blob() { # file: moves it to its place; $hash and $bytes say which and how large
     mv "$1" "$root/blobs/sha256/$hash"
 }
 
-descriptor() { # media type: of the blob made last
-    printf '{"mediaType":"application/vnd.oci.image.%s","digest":"sha256:%s","size":%s' "$1" "$hash" "$bytes"
+descriptor() { # media type, more members: of the blob made last
+    printf '{"mediaType":"application/vnd.oci.image.%s","digest":"sha256:%s","size":%s%s}' "$1" "$hash" "$bytes" "${2:-}"
 }
 
 platform() { # architecture: as GOARCH and GOARM name it
@@ -95,54 +96,52 @@ platform() { # architecture: as GOARCH and GOARM name it
     esac
 }
 
-image() { # architecture, binary: layer, config and manifest; $manifest is the manifest's descriptor
+image() { # architecture, binary: layer, config and manifest, the blob made last; $extra is for its descriptor
     platform "$1" >/dev/null || die "unknown architecture: $1; amd64, arm64, 386, armv7 or riscv64" 64
     [ -s "$2" ] || die "cannot read $2; ./build.sh --arch $1 makes it"
     cp "$2" "$work/layer/chaos-agent"
     chmod 755 "$work/layer/chaos-agent"
     pack "$work/layer" "$work/blob" chaos-agent
     blob "$work/blob"
-    layer=$(descriptor layer.v1.tar)} layer_hash=$hash
+    layer=$(descriptor layer.v1.tar) layer_hash=$hash
 
     printf '{"created":"%s",%s,"config":{"ExposedPorts":{"%s/tcp":{}},"Entrypoint":%s,"Cmd":%s,"WorkingDir":"/","Labels":{%s}},' \
         "$created" "$(platform "$1")" "$port" "$entrypoint" "$command" "$(labels)" >"$work/blob"
     printf '"rootfs":{"type":"layers","diff_ids":["sha256:%s"]},"history":[{"created":"%s","created_by":"COPY chaos-agent /chaos-agent"}]}' \
         "$layer_hash" "$created" >>"$work/blob"
     blob "$work/blob"
-    config=$(descriptor config.v1+json)} config_hash=$hash
+    config=$(descriptor config.v1+json) config_hash=$hash
 
     printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":%s,"layers":[%s],"annotations":{%s}}' \
         "$config" "$layer" "$(labels)" >"$work/blob"
     blob "$work/blob"
-    manifest=$(descriptor manifest.v1+json),\"platform\":{$(platform "$1")}
+    extra=",\"platform\":{$(platform "$1")}"
 }
 
 # --- the archive ------------------------------------------------------------------------------------------
 
 # containerd takes the whole reference from its own annotation, others the tag from the specification's.
-name="\"annotations\":{\"io.containerd.image.name\":\"$NAME\",\"org.opencontainers.image.ref.name\":\"${NAME##*:}\"}"
-members="blobs index.json oci-layout"
-images="" count=$#
+name=",\"annotations\":{\"io.containerd.image.name\":\"$NAME\",\"org.opencontainers.image.ref.name\":\"${NAME##*:}\"}"
+images="" count=$# kind=manifest.v1+json
 for pair in "$@"; do
     image "${pair%%=*}" "${pair#*=}"
-    [ "$count" = 1 ] || images=$images${images:+,}$manifest}
+    [ "$count" = 1 ] || images=$images${images:+,}$(descriptor manifest.v1+json "$extra")
 done
 if [ "$count" = 1 ]; then
     printf '[{"Config":"blobs/sha256/%s","RepoTags":["%s"],"Layers":["blobs/sha256/%s"]}]\n' \
         "$config_hash" "$NAME" "$layer_hash" >"$root/manifest.json"
-    members="blobs index.json manifest.json oci-layout"
 else
     printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[%s],"annotations":{%s}}' \
         "$images" "$(labels)" >"$work/blob"
     blob "$work/blob"
-    manifest=$(descriptor index.v1+json)
+    extra="" kind=index.v1+json
 fi
-printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[%s,%s}]}\n' \
-    "$manifest" "$name" >"$root/index.json"
+printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[%s]}\n' \
+    "$(descriptor $kind "$extra$name")" >"$root/index.json"
 printf '{"imageLayoutVersion":"1.0.0"}\n' >"$root/oci-layout"
 
 # Only files: a folder entry for a parent confuses some importers.
-members=$(cd "$root" && find $members -type f | sort)
+members=$(cd "$root" && find ./* -type f | sed "s,^\./,," | sort)
 # shellcheck disable=SC2086 # digests and fixed names: no spaces
 pack "$root" "$work/archive" $members
 mv "$work/archive" "$file"

@@ -10,6 +10,7 @@ set -eu
 export LC_ALL=C
 cd "$(dirname "$0")/../.."
 [ $# = 1 ] || { echo "usage: sbom.sh TARGET" >&2; exit 64; }
+# shellcheck disable=SC2153 # from the environment
 created=$(date -u -d "@$CREATED" +%Y-%m-%dT%H:%M:%SZ)
 
 # depth, name and version, license: a line a crate, a crate below the one that needs it.

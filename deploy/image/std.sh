@@ -9,6 +9,7 @@
 
 readonly ZIG=ziglang==0.13.0
 
+# shellcheck disable=SC2034 # read by build.sh
 std_environment=() std_options=() std_link=()
 std_ordinary() { std_environment=() std_options=() std_link=(); }
 
@@ -37,8 +38,10 @@ std_for() { # target, which can_build has found possible: sets what cargo needs 
     [ -n "$tiny" ] || ! standard_library "$1" || return 0
     say "the standard library for $1 is built from source, for size"
     local folder file
+    # shellcheck disable=SC2034 # read by build.sh
     std_environment=(RUSTC_BOOTSTRAP=1)
-    std_options=(-Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size)
+    # shellcheck disable=SC2034
+    std_options=("-Zbuild-std=std,panic_abort" -Zbuild-std-features=optimize_for_size)
     ! has_musl "$1" || return 0
     folder=$(musl_folder "$1")
     # For the last step only: flags of every crate would bring the folder's name into their symbols.
