@@ -48,7 +48,7 @@ fn the_program_tier_passes_on_every_board() {
         let said = words(&output);
         let summary = said.lines().find(|line| line.starts_with("test result: ")).unwrap_or_default();
         let passed: u32 = summary.split_whitespace().nth(3).and_then(|count| count.parse().ok()).unwrap_or(0);
-        assert!(output.status.success() && passed > 30, "{board}: {said}");
+        assert!(output.status.success() && passed > 30, "{board}:\n  {}", said.replace('\n', "\n  "));
         let about = |line: &&str| line.starts_with(&board) || line.starts_with("NOT TESTED");
         notes.extend(said.lines().filter(about).map(str::to_owned));
         notes.push(format!("{board}: {passed} passed"));
