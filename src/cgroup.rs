@@ -140,6 +140,16 @@ impl Cgroup {
         self.memory.iter().filter_map(Group::hard_limit).min()
     }
 
+    /// Which version of control groups bounds the memory, for people; `None` where none does.
+    pub fn memory_source(&self) -> Option<&'static str> {
+        self.memory.first().map(Group::source)
+    }
+
+    /// Which version of control groups bounds the CPU time, for people; `None` where none does.
+    pub fn cpu_source(&self) -> Option<&'static str> {
+        self.cpu.first().map(Group::source)
+    }
+
     /// The bound that leaves the least memory. File cache that is not in active use counts as free: the kernel
     /// takes it back before it kills. `None` when neither a limit nor `MemAvailable` is known.
     pub fn room(&self) -> Option<Room> {
@@ -163,6 +173,13 @@ impl Cgroup {
 }
 
 impl Group {
+    fn source(&self) -> &'static str {
+        match self.version {
+            Version::One => "cgroup v1",
+            Version::Two => "cgroup v2",
+        }
+    }
+
     fn read(&self, file: &str) -> String {
         text(&self.dir.join(file))
     }
@@ -211,7 +228,7 @@ impl Group {
 }
 
 /// A file's text; empty when it cannot be read.
-fn text(path: &Path) -> String {
+pub fn text(path: &Path) -> String {
     fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }
 
@@ -261,7 +278,7 @@ fn mount(mounts: &str, version: Version, controller: &str) -> Option<(PathBuf, S
 }
 
 /// Undoes the octal escapes of mountinfo: `\040` is a space.
-fn unescape(word: &str) -> String {
+pub fn unescape(word: &str) -> String {
     let mut parts = word.split('\\');
     let mut plain = parts.next().unwrap_or("").to_owned();
     for part in parts {

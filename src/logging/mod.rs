@@ -7,9 +7,9 @@
 mod file;
 mod line;
 
+pub use file::RotatedFile;
 pub use line::json_string;
 
-use file::RotatedFile;
 use line::Line;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use std::fmt;

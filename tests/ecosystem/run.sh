@@ -10,7 +10,7 @@ cd "$(dirname "$(readlink -f "$0")")/../.."
 # shellcheck source=tests/parts.sh
 . tests/parts.sh
 
-readonly VALIDATORS=(kubernetes-validate==1.37.0 check-jsonschema==0.39.0)
+readonly VALIDATORS=(kubernetes-validate==1.37.0 check-jsonschema==0.39.0 croniter==7.0.0)
 readonly FOLDER=$TARGET_DIR/ecosystem
 
 prometheus() {

@@ -13,6 +13,12 @@ use crate::podman::{self, home, podman};
 /// Generous: it only decides how long a broken build takes to fail.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
+/// The agent's user in the manifest, up to the line that only its container has.
+pub const AGENT: &str = "            runAsUser: 101
+            runAsGroup: 101
+            allowPrivilegeEscalation: false
+            # The agent writes";
+
 /// A running pod.
 pub struct Pod {
     name: String,

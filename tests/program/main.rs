@@ -2,9 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod agent;
+mod client;
 mod config;
+mod disk;
+mod doctor;
 mod http;
 mod local;
 mod logging;
+mod operate;
+mod page;
 mod process;
+mod steady;
 mod support;
