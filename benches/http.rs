@@ -55,7 +55,7 @@ fn serve(port: u16) -> ExitCode {
         metrics.register(kind);
     }
     let _handle =
-        spawn(Ipv4Addr::LOCALHOST.into(), port, Routes::new(metrics, |_| String::new()).into_handler())
+        spawn(Ipv4Addr::LOCALHOST.into(), port, Routes::new(metrics, |_, _| String::new()).into_handler())
             .unwrap();
     // Until the parent ends.
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();

@@ -99,7 +99,7 @@ fn routes(metrics: Arc<Metrics>, board: Arc<Board>) -> Arc<http::Handler> {
         "format=text" => http::Reply::text(200, board.text()),
         _ => http::Reply::ok("application/json", board.json()),
     };
-    http::Routes::new(metrics, move |links| shown.page(links))
+    http::Routes::new(metrics, move |links, query| shown.page(links, query))
         .with("/status", "what is active, and what was (?format=text for people)", status)
         .into_handler()
 }

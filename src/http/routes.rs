@@ -15,8 +15,8 @@ struct Route {
     answer: Box<Handler>,
 }
 
-/// Makes the page at `/` from the paths and what they are.
-type Page = dyn Fn(&[(&str, &str)]) -> String + Send + Sync;
+/// Makes the page at `/` from the paths and what they are, and the query of the request.
+type Page = dyn Fn(&[(&str, &str)], &str) -> String + Send + Sync;
 
 /// Paths and who answers them. Nothing here may change anything: every route is for `GET` and `HEAD`.
 pub struct Routes {
@@ -25,10 +25,10 @@ pub struct Routes {
 }
 
 impl Routes {
-    /// `/metrics`, `/healthz`, `/-/healthy`, and `/`, for which `page` gets the paths and what they are.
+    /// `/metrics`, `/healthz`, `/-/healthy`, and `/`, for which `page` gets the paths with what they are, and the query.
     pub fn new(
         metrics: Arc<Metrics>,
-        page: impl Fn(&[(&str, &str)]) -> String + Send + Sync + 'static,
+        page: impl Fn(&[(&str, &str)], &str) -> String + Send + Sync + 'static,
     ) -> Routes {
         let exposition = move |_: &Request<'_>| {
             let mut body = Vec::new();
@@ -62,7 +62,7 @@ impl Routes {
     fn answer(&self, request: &Request<'_>) -> Reply {
         if request.path == "/" {
             let links: Vec<_> = self.rows.iter().map(|row| (row.path, row.about)).collect();
-            return Reply::ok(HTML, (self.page)(&links));
+            return Reply::ok(HTML, (self.page)(&links, request.query));
         }
         match self.rows.iter().find(|row| row.path == request.path) {
             Some(row) => (row.answer)(request),
@@ -78,12 +78,13 @@ mod tests {
 
     #[test]
     fn every_row_is_answered_and_linked() {
-        let page = |links: &[(&str, &str)]| format!("{links:?}");
+        let page = |links: &[(&str, &str)], query: &str| format!("{links:?} {query:?}");
         let routes =
             Routes::new(Arc::new(Metrics::new("1.2.3", 1)), page)
                 .with("/status", "what is active", |_| Reply::text(200, "none\n"));
-        let get = |path| routes.answer(&Request { method: Method::Get, path, query: "" });
+        let get = |path| routes.answer(&Request { method: Method::Get, path, query: "a=b" });
         let page = String::from_utf8(get("/").body).unwrap();
+        assert!(page.ends_with(" \"a=b\""), "{page}");
         for path in ["/metrics", "/healthz", "/-/healthy", "/status"] {
             assert_eq!(get(path).status, 200, "{path}");
             assert!(page.contains(&format!("(\"{path}\", ")), "{path} in {page}");

@@ -11,6 +11,7 @@ mod local;
 mod logging;
 mod operate;
 mod page;
+mod plan;
 mod process;
 mod steady;
 mod support;
