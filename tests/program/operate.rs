@@ -89,7 +89,9 @@ fn a_halt_reverts_a_fault_of_every_kind() {
     let agent = Agent::start(&config("", &failures));
     let active = |kind: &str| format!("chaos_injection_active{{failure_type=\"{kind}\"}}");
     let kinds = ["cpu", "memory", "process", "disk"];
-    kinds.map(|kind| agent.wait_metric(&active(kind), one));
+    for kind in kinds {
+        agent.wait_metric(&active(kind), one);
+    }
     assert_eq!(state(), 'T');
     agent.signal(libc::SIGUSR1);
     for kind in kinds {
