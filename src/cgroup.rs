@@ -228,7 +228,7 @@ impl Group {
 }
 
 /// A file's text; empty when it cannot be read.
-fn text(path: &Path) -> String {
+pub fn text(path: &Path) -> String {
     fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }
 

@@ -30,6 +30,13 @@ const COMMANDS: &[Command] = &[
         run: commands::validate::run,
     },
     Command {
+        name: "plan",
+        options: "[--config FILE] [--ticks N | --for 1h] [--seed S] [--start TIME] [--pods N [--replicas R]] \
+                  [-o text|json] | --replay FILE",
+        about: "what the dice would do, and what that means for so many pods; or check an audit trail against its seed",
+        run: commands::plan::run,
+    },
+    Command {
         name: "inject",
         options: "TYPE [KEY=VALUE ...] [--for 30s] [--seed N] [--dry-run]",
         about: "one fault now, reverted at its end or by Ctrl-C; exit 0 done, 1 failed, 2 nothing to do, 130 stopped",

@@ -8,7 +8,7 @@
 //! 9 main
 //! 8 cli
 //! 7 commands
-//! 6 agent http
+//! 6 agent http plan
 //! 5 config board doctor
 //! 4 failures decide
 //! 3 guard dice steady
@@ -40,6 +40,7 @@ pub mod json;
 pub mod logging;
 pub mod metrics;
 pub mod output;
+pub mod plan;
 pub mod proc;
 pub mod schedule;
 pub mod settings;

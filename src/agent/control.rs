@@ -76,11 +76,11 @@ impl Control {
         self.files.fd()
     }
 
-    /// Whether the config's content may have changed. At a regular look (`tick`) one that is being written just now
-    /// is left for the next; inotify tells when its writer has closed it.
-    fn config_changed(&mut self, tick: bool) -> bool {
+    /// Whether the config's content may have changed. One that is being written just now is left for the next look;
+    /// inotify tells when its writer has closed it.
+    fn config_changed(&mut self) -> bool {
         let Some(index) = self.config else { return false };
-        if tick && self.files.fd().is_some() && self.is_fresh(index) && !self.files.told(index) {
+        if self.files.fd().is_some() && self.is_fresh(index) && !self.files.told(index) {
             return false;
         }
         self.files.changed(index)
@@ -94,7 +94,7 @@ impl Control {
 
 impl Agent {
     /// Looks at everything that somebody may have asked for. Says whether there is another config.
-    pub(super) fn attend(&mut self, control: &mut Control, tick: bool) -> bool {
+    pub(super) fn attend(&mut self, control: &mut Control) -> bool {
         control.bell.clear();
         control.files.listen();
         let came = bell::take();
@@ -108,7 +108,7 @@ impl Agent {
         }
         self.look_at_halt_file(control);
         self.look_at_steady_state();
-        if came(libc::SIGHUP) || control.config_changed(tick) {
+        if came(libc::SIGHUP) || control.config_changed() {
             reloaded = self.reload(came(libc::SIGHUP));
             if reloaded {
                 control.watch(self.source.as_deref(), self.config.agent.halt_file.as_deref());

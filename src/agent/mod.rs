@@ -164,7 +164,7 @@ impl Agent {
         loop {
             self.injector.ended.clear();
             self.reap();
-            if self.attend(&mut control, due) {
+            if self.attend(&mut control) {
                 // Another interval begins with a tick of its own; the number of the next stays the next.
                 let interval = self.config.agent.interval;
                 if interval != self.times.interval {

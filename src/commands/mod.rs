@@ -7,6 +7,7 @@ pub mod halt;
 pub mod healthcheck;
 pub mod inject;
 mod options;
+pub mod plan;
 pub mod revert;
 pub mod run;
 pub mod status;

@@ -338,8 +338,16 @@ fn verify(hoard: &Hoard, injection: &Injection<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Refuses so many bytes of files that are memory, as an injection of the same size and head-room would be.
+pub(super) fn fits(bytes: u64, headroom: u64, cgroup: &Cgroup) -> Result<()> {
+    let amount = Amount::Bytes(bytes);
+    let (ramp, pattern, share) = (Duration::ZERO, Pattern::Zero, 50.0);
+    Memory { amount, ramp, keep_resident: false, pattern, headroom, share, allow_oom: false }
+        .fits(bytes, cgroup)
+}
+
 /// "300 MiB", "1.5 MiB", "12 KiB".
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     let (unit, name) = if bytes < MIB { (1024.0, "KiB") } else { (MIB as f64, "MiB") };
     let text = format!("{:.1}", bytes as f64 / unit);
     format!("{} {name}", text.trim_end_matches(".0"))

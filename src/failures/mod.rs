@@ -4,6 +4,7 @@
 //! A failure never touches metrics, life-cycle logs, sleeping or signals: [`Injection`] does, once for all.
 
 pub mod cpu;
+pub mod disk;
 pub mod memory;
 mod network;
 mod process;
@@ -20,7 +21,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Every failure that a config can name, in the order in which documentation lists them.
-pub const KINDS: &[Kind] = &[cpu::KIND, memory::KIND, process::KIND, network::KIND];
+pub const KINDS: &[Kind] = &[cpu::KIND, memory::KIND, process::KIND, network::KIND, disk::KIND];
 
 /// A row of [`KINDS`].
 pub struct Kind {

@@ -5,6 +5,7 @@
 
 pub mod bell;
 pub mod clock;
+pub mod disk;
 pub mod event;
 pub mod file;
 pub mod inotify;

@@ -29,7 +29,8 @@ impl Agent {
         Agent::start(group.command(agent_path()), fault)
     }
 
-    fn start(mut command: Command, fault: &str) -> Agent {
+    /// Starts the agent by this command.
+    pub fn start(mut command: Command, fault: &str) -> Agent {
         let (config, log) = (PathBuf::from("/tmp/grouped.yaml"), PathBuf::from("/tmp/grouped.log"));
         let text = format!(
             "agent: {{interval_seconds: 3600, metrics: {{address: 127.0.0.1, port: {PORT}}}}}\n\

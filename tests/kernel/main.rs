@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod cpu;
+mod disk;
 mod doctor;
 mod ending;
 mod figures;

@@ -17,12 +17,12 @@ readonly HOME_DIR=$TARGET_DIR/kernel
 readonly ROOT=$HOME_DIR/root SECONDS_LIMIT=${KERNEL_SECONDS:-1800}
 # What the tests may load, beside everything in net/sched; busybox's modprobe brings what these depend on.
 readonly MODULES="drivers/net/dummy.ko drivers/net/ifb.ko drivers/net/veth.ko drivers/net/tun.ko
-    drivers/block/loop.ko fs/ext4/ext4.ko net/netfilter/nf_tables.ko"
+    drivers/block/loop.ko fs/ext4/ext4.ko crypto/crc32c_generic.ko fs/quota/quota_v2.ko net/netfilter/nf_tables.ko"
 
 parts() {
     [ "$(uname -m)" = x86_64 ] || lacking "an x86_64 machine (this is $(uname -m))"
     provide qemu-system-x86_64=qemu-system-x86 cpio=cpio tc=iproute2 ping=iputils-ping \
-        redis-check-rdb=redis-tools strip=binutils || lacking "packages for the kernel tier"
+        redis-check-rdb=redis-tools strip=binutils mke2fs=e2fsprogs || lacking "packages for the kernel tier"
     provide_busybox || lacking "busybox-static"
     kernel || lacking "Debian's kernel: apt-get download of what linux-image-amd64 depends on"
 }
@@ -80,7 +80,7 @@ file_system() {
         ln -s busybox "$ROOT/bin/$applet"
     done
     ln -s /bin/modprobe "$ROOT/sbin/modprobe"
-    for name in dash tc ip ping redis-cli redis-check-rdb unshare; do
+    for name in dash tc ip ping redis-cli redis-check-rdb unshare mke2fs; do
         program "$name"
     done
     ln -s /usr/bin/dash "$ROOT/bin/sh"

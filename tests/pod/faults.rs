@@ -1,6 +1,8 @@
 //! The agent at work in a pod: each local failure hits the pod, shows in the metrics and ends.
 
-use crate::pod::Pod;
+use crate::pod::{AGENT, Pod};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 /// One injection at the first tick and none after it.
 const ONCE: &str = "agent: {interval_seconds: 86400}\nfailures:\n";
@@ -70,6 +72,33 @@ fn the_processor_is_burnt_and_a_stop_ends_it() {
 
     assert_eq!(pod.stop_agent(), 0, "{}", pod.log());
     pod.wait_log("everything is reverted");
+}
+
+#[test]
+fn an_empty_dir_is_filled_and_the_containers_own_root_is_not() {
+    let mounts = "            - name: config\n              mountPath";
+    let with_data = format!("            - name: data\n              mountPath: /data\n{mounts}");
+    let volumes = "        - name: config\n          configMap";
+    let with_dir = format!("        - name: data\n          emptyDir: {{}}\n{volumes}");
+    let entry = "type: disk, enabled: true, probability: 1, duration_seconds: 3600";
+    let config =
+        format!("{ONCE}  data: {{{entry}, path: /data, mb: 64}}\n  root: {{{entry}, path: /, mb: 1}}");
+    // The group that the kubelet would give the volume with fsGroup: podman makes it root's.
+    let root = AGENT.replace("101", "0").replace("allowPriv", "runAsNonRoot: false\n            allowPriv");
+    let pod = Pod::play(Some(&config), &[(mounts, &with_data), (volumes, &with_dir), (AGENT, &root)]);
+    let active = "chaos_injection_active{failure_type=\"disk\"}";
+    pod.wait("active disk fault", || (pod.metric(active) == Some(1.0)).then_some(()));
+    let line = pod.wait_log("root: failed");
+    assert!(line.contains("cannot use the disk of /: it is on the root file system ("), "{line}");
+    let blocks = || {
+        let links = fs::read_dir(format!("/proc/{}/fd", pod.pid("chaos-agent"))).unwrap().flatten();
+        let data = links.filter_map(|link| fs::metadata(link.path()).ok()).filter(|data| data.is_file());
+        data.map(|data| data.blocks() * 512).max().unwrap_or(0)
+    };
+    assert!(blocks() >= 64 << 20, "{} bytes", blocks());
+
+    assert_eq!(pod.stop_agent(), 0, "{}", pod.log());
+    pod.wait_log("data: success");
 }
 
 #[test]

@@ -1,15 +1,10 @@
 //! What the agent may do depends on its user and capabilities, and it says so when that is too little.
 
-use crate::pod::Pod;
+use crate::pod::{AGENT, Pod};
 
 const KILL: &str = "agent: {interval_seconds: 1}
 failures:
   process: {enabled: true, probability: 1, target_name: nginx}";
-/// The agent's user in the manifest, up to the line that only its container has.
-const AGENT: &str = "            runAsUser: 101
-            runAsGroup: 101
-            allowPrivilegeEscalation: false
-            # The agent writes";
 
 #[test]
 fn a_foreign_users_process_is_refused_by_name_of_the_capability() {

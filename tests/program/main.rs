@@ -4,12 +4,14 @@
 mod agent;
 mod client;
 mod config;
+mod disk;
 mod doctor;
 mod http;
 mod local;
 mod logging;
 mod operate;
 mod page;
+mod plan;
 mod process;
 mod steady;
 mod support;

@@ -1,0 +1,104 @@
+//! Space on file systems, and files that take it or load the device below: statvfs(3), fallocate(2),
+//! posix_fadvise(2), open(2)'s `O_DIRECT`, access(2).
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// What a file system has, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// In all; 0 for one without a size of its own (a tmpfs with `size=0`).
+    pub total: u64,
+    /// Free for everybody: without the blocks that only root may take.
+    pub free: u64,
+}
+
+/// The space of the file system on which `file` is: fstatvfs(3).
+///
+/// # Errors
+/// `EIO`, `ESTALE` where the file system has gone away. `EINTR` is retried.
+pub fn space(file: BorrowedFd<'_>) -> io::Result<Space> {
+    // SAFETY: statvfs is plain data for which zero bytes are a valid value.
+    let mut answer: libc::statvfs = unsafe { std::mem::zeroed() };
+    super::retry(|| {
+        // SAFETY: `answer` outlives the call and is the statvfs that fstatvfs(3) writes.
+        unsafe { libc::fstatvfs(file.as_raw_fd(), &raw mut answer) }
+    })?;
+    let block = answer.f_frsize as u64;
+    Ok(Space { total: block * answer.f_blocks as u64, free: block.saturating_mul(answer.f_bavail as u64) })
+}
+
+/// Makes the file system set blocks aside for `length` bytes from `offset`: fallocate(2), mode 0.
+///
+/// # Errors
+/// `EOPNOTSUPP` where the file system cannot; `ENOSPC`, `EDQUOT`, `EFBIG`. `EINTR` is retried.
+pub fn allocate(file: BorrowedFd<'_>, offset: u64, length: u64) -> io::Result<()> {
+    let (offset, length) = (offset as libc::off_t, length as libc::off_t);
+    super::retry(|| {
+        // SAFETY: takes a descriptor, which `file` keeps open, and three integers.
+        unsafe { libc::fallocate(file.as_raw_fd(), 0, offset, length) }
+    })
+    .map(drop)
+}
+
+/// Takes pages out of the page cache, and starts to write back those that are dirty: posix_fadvise(2),
+/// `POSIX_FADV_DONTNEED`. Advice only, so nothing to fail.
+pub fn forget(file: BorrowedFd<'_>, offset: u64, length: u64) {
+    let (offset, length) = (offset as libc::off_t, length as libc::off_t);
+    // SAFETY: takes a descriptor, which `file` keeps open, and three integers.
+    let _ = unsafe { libc::posix_fadvise(file.as_raw_fd(), offset, length, libc::POSIX_FADV_DONTNEED) };
+}
+
+/// Lets reads and writes pass the page cache by, or not: fcntl(2), `F_SETFL` with `O_DIRECT`.
+///
+/// # Errors
+/// `EINVAL` where the file system cannot.
+pub fn direct(file: BorrowedFd<'_>, on: bool) -> io::Result<()> {
+    let flags = if on { libc::O_DIRECT } else { 0 };
+    // SAFETY: takes a descriptor, which `file` keeps open, and an integer. The other flags that F_SETFL changes
+    // are unset on a file that was opened without them.
+    super::check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, flags) }).map(drop)
+}
+
+/// Whether this process may make files in the folder `path`: access(2).
+///
+/// # Errors
+/// Why not: `EACCES`, `EROFS`, and as for any path.
+pub fn may_write(path: &CStr) -> io::Result<()> {
+    // SAFETY: `path` is a live NUL-terminated string; the kernel only reads it.
+    super::check(unsafe { libc::access(path.as_ptr(), libc::W_OK | libc::X_OK) }).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, File};
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn blocks_set_aside_are_gone_from_what_is_free() {
+        let path = std::env::temp_dir().join(format!("sys-disk-{}", std::process::id()));
+        let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let before = space(file.as_fd()).unwrap();
+        assert!(before.free > 0 && before.free <= before.total, "{before:?}");
+        allocate(file.as_fd(), 0, 8 << 20).unwrap();
+        assert!(file.metadata().unwrap().blocks() * 512 >= 8 << 20);
+        forget(file.as_fd(), 0, 8 << 20);
+        let error = allocate(file.as_fd(), 0, 0).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_may_not_be_written() {
+        may_write(c"/tmp").unwrap();
+        assert_eq!(may_write(c"/no/such").unwrap_err().raw_os_error(), Some(libc::ENOENT));
+        let stranger = std::thread::spawn(|| {
+            let _ = crate::sys::pidfd::become_user(65534); // who is not root cannot, and need not
+            may_write(c"/usr").unwrap_err().raw_os_error()
+        });
+        assert_eq!(stranger.join().unwrap(), Some(libc::EACCES));
+    }
+}
