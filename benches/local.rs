@@ -19,8 +19,10 @@ const WINDOW: Duration = Duration::from_millis(100);
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
-    if words.first().is_some_and(|word| word == "child") {
-        return child(&words[1..]);
+    match words.first().map(String::as_str) {
+        Some("child") => return child(&words[1..]),
+        Some("rival") => rival(),
+        _ => {}
     }
     let option = |name: &str, default: u64| {
         let at = words.iter().position(|word| word == name);
@@ -160,15 +162,52 @@ fn found_parent(pid: u32, above: u32) -> bool {
     stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse::<u32>().ok()) == Some(above)
 }
 
+/// A process that takes all it gets of one CPU.
+fn rival() -> ! {
+    let mut count = 0u64;
+    loop {
+        count = std::hint::black_box(count).wrapping_add(1);
+    }
+}
+
+/// Rivals, ended at the end.
+struct Rivals(Vec<Child>);
+
+impl Rivals {
+    fn one_a_cpu() -> Rivals {
+        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let rival = || Command::new(std::env::current_exe().unwrap()).arg("rival").spawn().unwrap();
+        Rivals((0..cpus).map(|_| rival()).collect())
+    }
+}
+
+impl Drop for Rivals {
+    fn drop(&mut self) {
+        for rival in &mut self.0 {
+            let _ = rival.kill();
+            let _ = rival.wait();
+        }
+    }
+}
+
 fn cpu(runs: usize, seconds: u64) {
-    let peer = has_stress_ng();
     println!(
         "cpu: {seconds} s a run, medians of {runs}; error of CPU seconds (goal: within 0.3 %), deviation of"
     );
     println!("100 ms windows in percentage points (goal: below 4.8), end beyond its time in ms (goal: 5)");
+    loads(runs, seconds, &[10, 25, 50, 75, 100]);
+    println!(
+        "the same beside a busy process of the same priority on each CPU, up to the equal share of 50 %"
+    );
+    let _rivals = Rivals::one_a_cpu();
+    loads(runs, seconds, &[10, 25, 50]);
+}
+
+fn loads(runs: usize, seconds: u64, loads: &[u32]) {
+    let peer = has_stress_ng();
     println!("cores load |     ours: error  deviation  late | stress-ng: error  deviation  late");
     for threads in 1..=std::thread::available_parallelism().map_or(1, |count| count.get().min(2)) {
-        for load in [10, 25, 50, 75, 100] {
+        for &load in loads {
             let asked = threads as f64 * f64::from(load) / 100.0 * seconds as f64;
             let figures = |run: &dyn Fn() -> Run| {
                 let runs: Vec<Run> = (0..runs).map(|_| run()).collect();

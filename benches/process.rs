@@ -1,14 +1,19 @@
 //! The process failure against its goals: one scan beside a bare loop, psutil and pgrep on the same processes,
-//! and the time from the decision to the victim's death. Medians of five; the peers are left out, and named,
-//! where the machine does not have them.
+//! and the time from the decision to the victim's death. Medians of five (of 15 for the deaths); the peers are left
+//! out, and named, where the machine does not have them. `cargo bench --bench process -- kill` leaves the scans out.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+use chaos_agent::cancel::Cancel;
+use chaos_agent::failures::{Facts, Failure, Host, Injection, Outcome, kind};
+use chaos_agent::guard::Guard;
 use chaos_agent::proc::{Process, Reader};
+use chaos_agent::settings::{Report, Section, parse};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 /// The goal for one scan, as a multiple of the bare loop.
 const FLOOR_TIMES: f64 = 1.3;
@@ -16,6 +21,9 @@ const FLOOR_TIMES: f64 = 1.3;
 const PSUTIL_TIMES: f64 = 5.0;
 
 fn main() {
+    if std::env::args().any(|word| word == "kill") {
+        return kill();
+    }
     let python = python_with_psutil();
     let mut crowd = Crowd(Vec::new());
     let mut scans = Vec::new();
@@ -24,6 +32,7 @@ fn main() {
         scans.push((size, scan_of(size, python.as_deref())));
     }
     drop(crowd);
+    kill();
     if let [(few, less), (many, more)] = scans.as_slice() {
         let linear = *many as f64 / *few as f64;
         say("scan: cost of 5000 by cost of 2000", more / less, linear * 1.15, "times");
@@ -82,6 +91,62 @@ fn scan_of(size: usize, python: Option<&Path>) -> f64 {
         println!("pgrep: left out, because it is not here");
     }
     ours
+}
+
+/// The whole of a kill, and what of it comes after the scan that finds the victim: taking hold of it, looking again,
+/// SIGKILL, and the news of its death.
+fn kill() {
+    // Nobody else's command line. A process of its own kind and no child of ours, which the failure would spare.
+    let word = format!("1000.{:09}", std::process::id());
+    let failure = failure(&format!("{{target_name: sleep {word}, grace_seconds: 0, recovery_seconds: 0}}"));
+    let (host, cancel, guard) = (Host::default(), Cancel::new().unwrap(), Guard::new());
+    let (mut whole, mut beyond) = (Vec::new(), Vec::new());
+    for _ in 0..15 {
+        let script = format!("sleep {word} >/dev/null 2>&1 & echo $!");
+        let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+        let pid = String::from_utf8(output.stdout).unwrap().trim().to_owned();
+        let begin = Instant::now();
+        while !failure.describe(&host).starts_with("kills 1 of 1 ") {
+            assert!(begin.elapsed() < Duration::from_secs(10), "{}", failure.describe(&host));
+        }
+        let scan = Instant::now();
+        let line = failure.describe(&host);
+        let scan = scan.elapsed();
+        assert!(line.contains(&format!("first is {pid} ")), "{line}");
+        let injection = Injection {
+            entry: "bench",
+            duration: Duration::ZERO,
+            seed: 1,
+            cancel: &cancel,
+            host: &host,
+            on_active: &|| (),
+            measure: &|_, _| (),
+            guard: &guard,
+            active: AtomicBool::new(false),
+            facts: &Facts::default(),
+        };
+        let begin = Instant::now();
+        let outcome = failure.inject(&injection).unwrap();
+        let took = begin.elapsed();
+        assert_eq!(outcome, Outcome::Success);
+        whole.push(took.as_secs_f64() * 1000.0);
+        beyond.push(took.saturating_sub(scan).as_secs_f64() * 1000.0);
+    }
+    whole.sort_by(f64::total_cmp);
+    beyond.sort_by(f64::total_cmp);
+    println!("{:<48} {:>9.3} ms", "kill: scan, SIGKILL, death", whole[7]);
+    say("kill: decision to death", beyond[7], 1.0, "ms");
+}
+
+/// An entry of type process.
+fn failure(yaml: &str) -> Box<dyn Failure> {
+    let mut report = Report::default();
+    let node = parse(yaml, &mut report).unwrap();
+    let mut section = Section::top(&node, &mut report);
+    let failure = (kind("process").unwrap().parse)(&mut section);
+    section.finish();
+    assert_eq!(report.problems("bench"), Vec::<String>::new());
+    failure.unwrap()
 }
 
 /// What no scan can do without: list, open, read, close, twice a process.

@@ -37,6 +37,8 @@ pub struct Control {
     /// Numbers of the config and of the halt file in `files`.
     config: Option<usize>,
     halt: Option<usize>,
+    /// Whether the config was never looked at: it may have changed between its loading and the first look.
+    unseen: bool,
 }
 
 impl Control {
@@ -48,8 +50,14 @@ impl Control {
         let bell = bell()?;
         let signals = [libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2];
         bell::watch(&signals, bell).doing("handle", "SIGHUP, SIGUSR1 and SIGUSR2")?;
-        let mut control =
-            Control { bell, paths: Vec::new(), files: Files::default(), config: None, halt: None };
+        let mut control = Control {
+            bell,
+            paths: Vec::new(),
+            files: Files::default(),
+            config: None,
+            halt: None,
+            unseen: true,
+        };
         control.watch(config, halt);
         Ok(control)
     }
@@ -80,6 +88,9 @@ impl Control {
     /// inotify tells when its writer has closed it.
     fn config_changed(&mut self) -> bool {
         let Some(index) = self.config else { return false };
+        if std::mem::take(&mut self.unseen) {
+            return true;
+        }
         if self.files.fd().is_some() && self.is_fresh(index) && !self.files.told(index) {
             return false;
         }

@@ -72,6 +72,44 @@ fn a_signal_halts_and_another_resumes() {
 }
 
 #[test]
+fn a_halt_reverts_a_fault_of_every_kind() {
+    let folder = Folder::new();
+    let victim = Victim::spawn(Command::new("sleep").arg("1000.96875"));
+    let state = || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", victim.pid())).unwrap();
+        stat.rsplit(") ").next().unwrap().chars().next().unwrap()
+    };
+    let entry = |name: &str, keys: &str| {
+        format!("  {name}: {{enabled: true, probability: 1, duration_seconds: 3600, {keys}}}\n")
+    };
+    let failures = entry("cpu", "cores: 0.1")
+        + &entry("memory", "mb: 32")
+        + &entry("process", "action: pause, target_name: sleep 1000.96875")
+        + &entry("disk", &format!("path: {}, mb: 8, allow_root_filesystem: true", folder.0.display()));
+    let agent = Agent::start(&config("", &failures));
+    let active = |kind: &str| format!("chaos_injection_active{{failure_type=\"{kind}\"}}");
+    let kinds = ["cpu", "memory", "process", "disk"];
+    for kind in kinds {
+        agent.wait_metric(&active(kind), one);
+    }
+    assert_eq!(state(), 'T');
+    agent.signal(libc::SIGUSR1);
+    for kind in kinds {
+        let line = agent.wait_log(&format!("{kind}: success after"));
+        assert!(line.ends_with("all reverted, ended early by a halt"), "{line}");
+        assert_eq!(agent.metric(&active(kind)), Some(0.0));
+        let reverts = format!("chaos_reverts_failed_total{{failure_type=\"{kind}\"}}");
+        assert_eq!(agent.metric(&reverts), Some(0.0));
+    }
+    assert_ne!(state(), 'T');
+    let files = fs::read_dir(format!("/proc/{}/fd", agent.pid())).unwrap().flatten();
+    let left = files.filter_map(|file| fs::read_link(file.path()).ok());
+    let left: Vec<_> = left.filter(|path| path.starts_with(&folder.0)).collect();
+    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(agent.stop().0, 0);
+}
+
+#[test]
 fn the_commands_halt_and_resume_need_no_kill_in_the_image() {
     let agent = Agent::start(&config("", BURN));
     agent.wait_metric(ACTIVE, one);

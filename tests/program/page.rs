@@ -71,7 +71,7 @@ fn the_page_shows_what_is_active_what_was_and_what_cannot_be() {
             "<rect class=\"now\"",
             "<rect class=\"success\"",
             "<rect class=\"failed\"",
-            "<span class=\"failed\">NOT READY</span> cannot fill 1048576 MiB",
+            "<span class=\"failed\">NOT READY</span> <span>cannot fill 1048576 MiB",
             "<td class=\"skipped\">skipped</td>",
             "config.yaml, loaded ",
         ],

@@ -37,7 +37,7 @@ const TURNING: &str = "<meta http-equiv=\"refresh\" content=\"5\"></head>\n<body
      <span>$ UTC, every 5 s. <a href=\"?refresh=off\">Hold still</a></span></header>\n";
 const HELD: &str = "</head>\n<body><header>chaos-agent on <b>$</b>\
      <span>$ UTC, held still. <a href=\"./\">Show what is now</a></span></header>\n";
-const OUTCOMES: &str = "<h2>Last outcomes</h2>\n<table><thead><tr><th scope=\"col\">Started</th>\
+const OUTCOMES: &str = "<h2>Last outcomes</h2>\n<table><thead><tr><th scope=\"col\">Ended</th>\
      <th scope=\"col\">Entry</th><th scope=\"col\">Outcome</th><th scope=\"col\">Took</th>\
      <th scope=\"col\">Why, and what</th></tr></thead><tbody>\n";
 const OUTCOME: &str =
@@ -196,14 +196,14 @@ fn section<'a>(
     if count == 0 {
         return;
     }
-    page.put("<h2>$</h2>\n<ul>\n", &[title]);
+    page.put("<h2>$</h2>\n<ul class=\"rows\">\n", &[title]);
     for (index, (name, kind, class, verdict, text)) in rows.enumerate() {
         if page.0.len() > ROOM[1] {
             page.more("<li>$</li>\n", count - index);
             break;
         }
         page.put(
-            "<li><b>$</b> <small>$</small> <span class=\"$\">$</span> $</li>\n",
+            "<li><b>$</b> <small>$</small> <span class=\"$\">$</span> <span>$</span></li>\n",
             &[name, kind, class, verdict, text],
         );
     }
@@ -222,8 +222,10 @@ fn outcomes(page: &mut Html, state: &State, now: SystemTime) {
         }
         let live = &past.live;
         let (status, reason) = (past.status.name(), past.reason.as_deref().unwrap_or_default());
-        let (started, took) = (clock(live.started, now), span(past.took));
-        page.put(OUTCOME, &[&started, &live.entry, status, status, &took, reason, &live.plan]);
+        let (ended, took) = (clock(live.started + past.took, now), span(past.took));
+        // What would have been done says less than why it was not.
+        let plan = if past.verified { live.plan.as_str() } else { "" };
+        page.put(OUTCOME, &[&ended, &live.entry, status, status, &took, reason, plan]);
         let (victims, _) = live.facts.get();
         page.list("<br><small>victim</small> $", PAST_VICTIMS, victims.iter().map(String::as_str));
         page.put(if past.reverted { "</td></tr>\n" } else { "<br><b>NOT REVERTED</b></td></tr>\n" }, &[]);

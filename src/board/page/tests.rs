@@ -160,8 +160,8 @@ fn readiness_has_its_reasons() {
     has(
         &page,
         &[
-            "<b>good</b> <small>network</small> <span class=\"success\">ready</span> delays eth0</li>",
-            "<b>bad</b> <small>network</small> <span class=\"failed\">NOT READY</span> CAP_NET_ADMIN is missing</li>",
+            "<b>good</b> <small>network</small> <span class=\"success\">ready</span> <span>delays eth0</span></li>",
+            "<b>bad</b> <small>network</small> <span class=\"failed\">NOT READY</span> <span>CAP_NET_ADMIN is missing</span></li>",
             ">good: no injection</text>",
         ],
     );

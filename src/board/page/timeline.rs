@@ -151,7 +151,11 @@ impl Line<'_, '_> {
 
     fn row(&mut self, top: usize, entry: &str, label: &str) {
         let (state, now) = (self.state, self.now);
-        self.page.put("<text y=\"$\">$</text>\n", &[&(top + 13).to_string(), label]);
+        let (text, foot) = ((top + 13).to_string(), (top + BAR_TOP + BAR).to_string());
+        self.page.put(
+            "<text y=\"$\">$</text><line x2=\"100%\" y1=\"$\" y2=\"$\"/>\n",
+            &[&text, label, &foot, &foot],
+        );
         for bar in state.bars.iter().filter(|bar| bar.entry == entry && is_shown(bar, now)) {
             self.bar(top, bar.started, bar.took, bar.status.name());
         }
@@ -227,7 +231,7 @@ mod tests {
         for time in ["07:10", "07:20", "07:30", "07:40", "07:50"] {
             assert!(page.contains(&format!(">{time}</text>")), "{time} in {page}");
         }
-        assert_eq!(page.matches("<line").count(), 5, "{page}");
+        assert_eq!(page.matches("<line x1").count(), 5, "{page}");
         assert!(!page.contains("class=\"off\""), "{page}");
     }
 
