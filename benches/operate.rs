@@ -146,6 +146,8 @@ impl Agent {
         let before = hash(self.get("/status"));
         let fresh = self.folder.join("fresh");
         fs::write(&fresh, config(round + 1)).unwrap();
+        // The readiness of every entry is looked at after the exchange; a new config at that time would wait for it.
+        std::thread::park_timeout(Duration::from_millis(30));
         let begin = Instant::now();
         fs::rename(&fresh, self.folder.join("config.yaml")).unwrap();
         while hash(self.get("/status")) == before {}

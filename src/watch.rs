@@ -7,9 +7,13 @@ use std::fs::{self, Metadata};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The link that kubelet exchanges when a ConfigMap changes; the file itself is a link through it.
 const KUBELET: &str = "..data";
+
+/// A file written less than this ago may still be written.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// What tells one state of a file from another. The time alone does not: it can stay the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +28,16 @@ impl Identity {
     /// Follows links; `None` when there is no such file.
     fn of(path: &Path) -> Option<Identity> {
         fs::metadata(path).ok().map(|data| Identity::from(&data))
+    }
+}
+
+impl Identity {
+    /// Whether it was written less than [`FRESH`] ago.
+    fn is_fresh(self) -> bool {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let (seconds, nanos) = self.changed;
+        let at = Duration::new(u64::try_from(seconds).unwrap_or(0), u32::try_from(nanos).unwrap_or(0));
+        now.checked_sub(at).is_some_and(|age| age < FRESH)
     }
 }
 
@@ -88,15 +102,15 @@ impl Files {
         }
     }
 
-    /// Whether inotify told of a change that was not looked at yet.
-    pub fn told(&self, index: usize) -> bool {
-        self.files.get(index).is_some_and(|file| file.told)
-    }
-
-    /// Whether the file differs from what it was at the last call that said so: its content may have changed.
-    pub fn changed(&mut self, index: usize) -> bool {
+    /// Whether the file differs from what it was at the last call that said so: its content may have changed. With
+    /// `patient`, one that is being written just now is left for the next call; inotify tells when its writer has
+    /// closed it.
+    pub fn changed(&mut self, index: usize, patient: bool) -> bool {
         let Some(file) = self.files.get_mut(index) else { return false };
         let now = Identity::of(&file.path);
+        if patient && !file.told && now != file.seen && now.is_some_and(|now| now.is_fresh()) {
+            return false;
+        }
         let told = std::mem::take(&mut file.told);
         let changed = now != file.seen;
         file.seen = now;
@@ -139,7 +153,7 @@ mod tests {
         let mut files = Files::new(&[&file]);
         let mut changed = || {
             files.listen();
-            (files.changed(0), files.changed(0))
+            (files.changed(0, true), files.changed(0, true))
         };
         assert_eq!(changed(), (false, false));
         fs::write(&other, "x").unwrap();
@@ -168,7 +182,7 @@ mod tests {
         symlink("..2", folder.0.join("..data_tmp")).unwrap();
         fs::rename(folder.0.join("..data_tmp"), &data).unwrap();
         files.listen();
-        assert!(files.changed(0));
+        assert!(files.changed(0, true));
         assert_eq!(fs::read_to_string(&file).unwrap(), "b");
     }
 
@@ -178,9 +192,9 @@ mod tests {
         let late = folder.0.join("late");
         let file = late.join("halt");
         let mut files = Files::new(&[&file]);
-        assert!(!files.changed(0) && !files.exists(0));
+        assert!(!files.changed(0, false) && !files.exists(0));
         fs::create_dir(&late).unwrap();
         fs::write(&file, "").unwrap();
-        assert!(files.exists(0) && files.changed(0));
+        assert!(files.exists(0) && files.changed(0, false));
     }
 }

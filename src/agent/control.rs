@@ -9,13 +9,9 @@ use crate::watch::Files;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
 
 /// Rung by signals and by everybody else who wants the loop to look; for as long as the process lives.
 static BELL: OnceLock<Arc<EventFd>> = OnceLock::new();
-
-/// A file written less than this ago may still be written; the next look is early enough.
-const FRESH: Duration = Duration::from_secs(1);
 
 /// The eventfd that wakes the loop.
 ///
@@ -37,6 +33,8 @@ pub struct Control {
     /// Numbers of the config and of the halt file in `files`.
     config: Option<usize>,
     halt: Option<usize>,
+    /// Whether the config was never looked at: it may have changed between its loading and the first look.
+    unseen: bool,
 }
 
 impl Control {
@@ -48,8 +46,14 @@ impl Control {
         let bell = bell()?;
         let signals = [libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2];
         bell::watch(&signals, bell).doing("handle", "SIGHUP, SIGUSR1 and SIGUSR2")?;
-        let mut control =
-            Control { bell, paths: Vec::new(), files: Files::default(), config: None, halt: None };
+        let mut control = Control {
+            bell,
+            paths: Vec::new(),
+            files: Files::default(),
+            config: None,
+            halt: None,
+            unseen: true,
+        };
         control.watch(config, halt);
         Ok(control)
     }
@@ -76,19 +80,12 @@ impl Control {
         self.files.fd()
     }
 
-    /// Whether the config's content may have changed. One that is being written just now is left for the next look;
-    /// inotify tells when its writer has closed it.
+    /// Whether the config's content may have changed.
     fn config_changed(&mut self) -> bool {
         let Some(index) = self.config else { return false };
-        if self.files.fd().is_some() && self.is_fresh(index) && !self.files.told(index) {
-            return false;
-        }
-        self.files.changed(index)
-    }
-
-    fn is_fresh(&self, index: usize) -> bool {
-        let modified = self.paths.get(index).and_then(|path| path.metadata().ok()?.modified().ok());
-        modified.is_some_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age < FRESH))
+        // Where nothing tells of the end of a writer, waiting for it would be waiting for the next tick.
+        let patient = self.files.fd().is_some();
+        std::mem::take(&mut self.unseen) || self.files.changed(index, patient)
     }
 }
 
