@@ -48,12 +48,11 @@ impl Html {
     }
 
     /// Appends up to `most` items, each in the `$` of `template`, and how many more there are.
-    pub fn list<'a>(&mut self, template: &str, most: usize, items: impl ExactSizeIterator<Item = &'a str>) {
-        let more = items.len().saturating_sub(most);
-        for item in items.take(most) {
+    pub fn list(&mut self, template: &str, most: usize, items: &[String]) {
+        for item in items.iter().take(most) {
             self.put(template, &[item]);
         }
-        self.more(template, more);
+        self.more(template, items.len().saturating_sub(most));
     }
 
     /// Appends how many items are left out, in the `$` of `template`; nothing if there are none.
@@ -67,18 +66,31 @@ impl Html {
 /// A length of time for a person: two units at most.
 pub fn span(time: Duration) -> String {
     let (seconds, millis) = (time.as_secs(), time.subsec_millis());
-    match seconds {
-        0 if millis > 0 => format!("{millis} ms"),
-        0..100 if (50..950).contains(&millis) => format!("{seconds}.{} s", (millis + 50) / 100),
-        0..100 => format!("{} s", seconds + u64::from(millis >= 950)),
-        100..7200 => two(seconds, "min", 60, "s", 1),
-        7200..172_800 => two(seconds, "h", 3600, "min", 60),
-        _ => two(seconds, "d", 86_400, "h", 3600),
-    }
+    let (large, unit, small, part) = match seconds {
+        0 if millis > 0 => return format!("{millis} ms"),
+        0..100 => {
+            let tenths = seconds * 10 + u64::from(millis + 50) / 100;
+            let whole = tenths / 10;
+            return match tenths % 10 {
+                0 => format!("{whole} s"),
+                tenth => format!("{whole}.{tenth} s"),
+            };
+        }
+        100..7200 => ("min", 60, "s", 1),
+        7200..172_800 => ("h", 3600, "min", 60),
+        _ => ("d", 86_400, "h", 3600),
+    };
+    format!("{} {large} {} {small}", seconds / unit, seconds % unit / part)
 }
 
-fn two(seconds: u64, large: &str, unit: u64, small: &str, part: u64) -> String {
-    format!("{} {large} {} {small}", seconds / unit, seconds % unit / part)
+/// When something ended that took so long.
+pub fn end(started: SystemTime, took: Duration) -> SystemTime {
+    started.checked_add(took).unwrap_or(started)
+}
+
+/// How long ago that was; zero if a clock that was set back has it in the future.
+pub fn ago(started: SystemTime, took: Duration, now: SystemTime) -> Duration {
+    now.duration_since(end(started, took)).unwrap_or_default()
 }
 
 /// `HH:MM:SS` (UTC), and the date before it if it is another one than that of `now`.
@@ -110,8 +122,8 @@ mod tests {
         html.put("$", &[&"ü".repeat(MOST + 1)]);
         assert_eq!(html.0, "ü".repeat(MOST) + "…");
         let mut html = Html(String::new());
-        html.list("[$]", 2, ["a", "b"].into_iter());
-        html.list("[$]", 2, ["c", "d", "e"].into_iter());
+        html.list("[$]", 2, &["a", "b"].map(str::to_owned));
+        html.list("[$]", 2, &["c", "d", "e"].map(str::to_owned));
         assert_eq!(html.0, "[a][b][c][d][… and 1 more, see /status]");
     }
 

@@ -11,7 +11,7 @@ use super::{Board, LOOK_BACK, Live, Past, State};
 use crate::civil::timestamp;
 use crate::logging::hostname;
 use crate::steady::Health;
-use html::{Html, clock, span};
+use html::{Html, ago, clock, end, span};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Lengths of the page in bytes beyond which no further active fault, readiness and outcome is added. With the limits
@@ -76,7 +76,7 @@ fn headline(state: &State, now: SystemTime) -> (&'static str, String) {
     let text = match (active, state.live.len()) {
         (1, _) => "1 fault is ACTIVE",
         (2.., _) => return ("now", format!("{active} faults are ACTIVE")),
-        _ if state.past.iter().any(|past| !past.reverted && is_recent(past, now)) => {
+        _ if state.past.iter().any(|past| is_left(past, now)) => {
             return ("warn", "A fault was not wholly reverted".to_owned());
         }
         (_, 0) if state.halts.is_empty() => "No fault is active",
@@ -86,8 +86,9 @@ fn headline(state: &State, now: SystemTime) -> (&'static str, String) {
     (if active > 0 { "now" } else { "calm" }, text.to_owned())
 }
 
-fn is_recent(past: &Past, now: SystemTime) -> bool {
-    now.duration_since(past.live.started).is_ok_and(|ago| ago < LOOK_BACK + past.took)
+/// Whether an injection left something behind within the last hour.
+fn is_left(past: &Past, now: SystemTime) -> bool {
+    !past.reverted && ago(past.live.started, past.took, now) < LOOK_BACK
 }
 
 /// What is under way and how to end it, or when something last was.
@@ -99,8 +100,8 @@ fn answer(page: &mut Html, state: &State, started: SystemTime, now: SystemTime) 
         }
         fault(page, live, now);
     }
-    for past in state.past.iter().rev().filter(|past| !past.reverted && is_recent(past, now)).take(LINES) {
-        let time = clock(past.live.started + past.took, now);
+    for past in state.past.iter().rev().filter(|past| is_left(past, now)).take(LINES) {
+        let time = clock(end(past.live.started, past.took), now);
         let values = [past.live.entry.as_str(), &time];
         page.put(
             "<p><b>$</b> left something behind at $; the guard goes on, the log has more.</p>\n",
@@ -115,13 +116,13 @@ fn answer(page: &mut Html, state: &State, started: SystemTime, now: SystemTime) 
             &[&pid],
         );
     } else if let Some(bar) = state.bars.back() {
-        let ago = span(whole(now.duration_since(bar.started + bar.took).unwrap_or_default()));
+        let ago = span(whole(ago(bar.started, bar.took, now)));
         page.put(
             "<p>The last injection, <b>$</b>, ended $ ago: $.</p>\n",
             &[&bar.entry, &ago, bar.status.name()],
         );
     } else {
-        let ago = span(whole(now.duration_since(started).unwrap_or_default()));
+        let ago = span(whole(ago(started, Duration::ZERO, now)));
         page.put("<p>There was none since the agent started, $ ago.</p>\n", &[&ago]);
     }
     if state.about.dry_run {
@@ -139,7 +140,7 @@ fn fault(page: &mut Html, live: &Live, now: SystemTime) {
         // Up to the next second: a fault that is active has time left.
         Some(left) => {
             let left = Duration::from_secs(left.as_secs_f64().ceil() as u64);
-            format!("{} left, until {}", span(left), clock(now + left, now))
+            format!("{} left, until {}", span(left), clock(end(now, left), now))
         }
         None => format!("being set up for {}", span(live.since.elapsed())),
     };
@@ -148,8 +149,8 @@ fn fault(page: &mut Html, live: &Live, now: SystemTime) {
         &[&live.entry, live.kind, &left, &live.plan],
     );
     let (victims, commands) = live.facts.get();
-    page.list("<p><small>victim</small> $</p>\n", VICTIMS, victims.iter().map(String::as_str));
-    page.list("<p><code>$</code></p>\n", COMMANDS, commands.iter().map(String::as_str));
+    page.list("<p><small>victim</small> $</p>\n", VICTIMS, &victims);
+    page.list("<p><code>$</code></p>\n", COMMANDS, &commands);
     page.put("</div>\n", &[]);
 }
 
@@ -163,8 +164,8 @@ fn notes(page: &mut Html, state: &State) {
     }
     if let Some(error) = &state.reload_error {
         page.put("<div class=\"note\"><b>The config on disk is not in use</b>, an earlier one is:\n", &[]);
-        let lines: Vec<&str> = error.lines().collect();
-        page.list("<p>$</p>\n", LINES, lines.into_iter());
+        let lines: Vec<String> = error.lines().map(str::to_owned).collect();
+        page.list("<p>$</p>\n", LINES, &lines);
         page.put("</div>\n", &[]);
     }
     let next = state.next.map(|next| span(whole(next.saturating_duration_since(Instant::now()))));
@@ -174,38 +175,38 @@ fn notes(page: &mut Html, state: &State) {
 }
 
 fn readiness(page: &mut Html, state: &State) {
-    let failures = state.ready.iter().map(|ready| match &ready.what {
-        Ok(what) => (ready.entry.as_str(), ready.kind, "success", "ready", what.as_str()),
-        Err(why) => (ready.entry.as_str(), ready.kind, "failed", "NOT READY", why.as_str()),
-    });
-    section(page, "Failures", failures);
-    let probes = state.steady.iter().map(|(name, probe)| match probe.health {
-        Health::Well => (name.as_str(), "", "success", "well", ""),
-        other => (name.as_str(), "", "failed", other.name(), probe.reason.as_str()),
-    });
-    section(page, "Steady state of the application", probes);
+    let mut rows = Vec::with_capacity(state.ready.len());
+    for ready in &state.ready {
+        let (class, verdict, text) = match &ready.what {
+            Ok(what) => ("success", "ready", what),
+            Err(why) => ("failed", "NOT READY", why),
+        };
+        rows.push([ready.entry.as_str(), ready.kind, class, verdict, text]);
+    }
+    section(page, "Failures", &rows);
+    rows.clear();
+    for (name, probe) in &state.steady {
+        let (class, reason) = match probe.health {
+            Health::Well => ("success", ""),
+            _ => ("failed", probe.reason.as_str()),
+        };
+        rows.push([name, "", class, probe.health.name(), reason]);
+    }
+    section(page, "Steady state of the application", &rows);
 }
 
 /// A list under a heading, of name, type, class, verdict and text; nothing if there is nothing in it.
-fn section<'a>(
-    page: &mut Html,
-    title: &str,
-    rows: impl ExactSizeIterator<Item = (&'a str, &'a str, &'a str, &'a str, &'a str)>,
-) {
-    let count = rows.len();
-    if count == 0 {
+fn section(page: &mut Html, title: &str, rows: &[[&str; 5]]) {
+    if rows.is_empty() {
         return;
     }
     page.put("<h2>$</h2>\n<ul class=\"rows\">\n", &[title]);
-    for (index, (name, kind, class, verdict, text)) in rows.enumerate() {
+    for (index, row) in rows.iter().enumerate() {
         if page.0.len() > ROOM[1] {
-            page.more("<li>$</li>\n", count - index);
+            page.more("<li>$</li>\n", rows.len() - index);
             break;
         }
-        page.put(
-            "<li><b>$</b> <small>$</small> <span class=\"$\">$</span> <span>$</span></li>\n",
-            &[name, kind, class, verdict, text],
-        );
+        page.put("<li><b>$</b> <small>$</small> <span class=\"$\">$</span> <span>$</span></li>\n", row);
     }
     page.put("</ul>\n", &[]);
 }
@@ -222,12 +223,12 @@ fn outcomes(page: &mut Html, state: &State, now: SystemTime) {
         }
         let live = &past.live;
         let (status, reason) = (past.status.name(), past.reason.as_deref().unwrap_or_default());
-        let (ended, took) = (clock(live.started + past.took, now), span(past.took));
+        let (ended, took) = (clock(end(live.started, past.took), now), span(past.took));
         // What would have been done says less than why it was not.
         let plan = if past.verified { live.plan.as_str() } else { "" };
         page.put(OUTCOME, &[&ended, &live.entry, status, status, &took, reason, plan]);
         let (victims, _) = live.facts.get();
-        page.list("<br><small>victim</small> $", PAST_VICTIMS, victims.iter().map(String::as_str));
+        page.list("<br><small>victim</small> $", PAST_VICTIMS, &victims);
         page.put(if past.reverted { "</td></tr>\n" } else { "<br><b>NOT REVERTED</b></td></tr>\n" }, &[]);
     }
     page.put("</tbody></table>\n", &[]);

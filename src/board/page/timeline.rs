@@ -2,7 +2,7 @@
 //!
 //! Places are in percent, so that the bars take the width there is while the letters keep their size.
 
-use super::html::{Html, clock, span};
+use super::html::{Html, ago, clock, end, span};
 use crate::board::{BARS, Bar, LOOK_BACK, Live, State};
 use crate::metrics::Status;
 use std::collections::VecDeque;
@@ -87,7 +87,7 @@ fn entries(state: &State) -> (Vec<&str>, usize) {
 /// Since when nothing is missing: old bars make room for new ones.
 fn known_since(bars: &VecDeque<Bar>, started: SystemTime) -> SystemTime {
     let oldest = bars.front().filter(|_| bars.len() == BARS);
-    oldest.map_or(started, |bar| started.max(bar.started + bar.took))
+    oldest.map_or(started, |bar| started.max(end(bar.started, bar.took)))
 }
 
 /// "NAME: 3 injections, 1 failed, active now", with the first letters of a long name.
@@ -116,8 +116,7 @@ fn live<'a>(state: &'a State, entry: &'a str) -> impl Iterator<Item = &'a Live> 
 }
 
 fn is_shown(bar: &Bar, now: SystemTime) -> bool {
-    // One that ends after now does so by a clock that was set back.
-    now.duration_since(bar.started + bar.took).unwrap_or_default() < LOOK_BACK
+    ago(bar.started, bar.took, now) < LOOK_BACK
 }
 
 fn percent(value: f64) -> String {
@@ -127,7 +126,7 @@ fn percent(value: f64) -> String {
 impl Line<'_, '_> {
     /// Percent of the width at which a time stands.
     fn place(&self, time: SystemTime) -> f64 {
-        let ago = self.now.duration_since(time).unwrap_or_default();
+        let ago = ago(time, Duration::ZERO, self.now);
         100.0 * (1.0 - ago.as_secs_f64() / LOOK_BACK.as_secs_f64()).max(0.0)
     }
 
@@ -136,14 +135,14 @@ impl Line<'_, '_> {
         let now = self.now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let last = now - now % GRID;
         for back in 0..=LOOK_BACK.as_secs() / GRID {
-            let time = UNIX_EPOCH + Duration::from_secs(last.saturating_sub(back * GRID));
+            let time = end(UNIX_EPOCH, Duration::from_secs(last.saturating_sub(back * GRID)));
             let place = self.place(time);
             // Those at the edges would be cut.
             if place > 5.0 && place < 95.0 {
                 let (at, time) = (percent(place), clock(time, time));
                 self.page.put(
                     "<line x1=\"$%\" x2=\"$%\" y2=\"$\"/><text x=\"$%\" y=\"$\" text-anchor=\"middle\">$</text>\n",
-                    &[&at, &at, &(height - 17).to_string(), &at, &(height - 4).to_string(), &time[..5]],
+                    &[&at, &at, &(height - 17).to_string(), &at, &(height - 4).to_string(), time.get(..5).unwrap_or_default()],
                 );
             }
         }
@@ -165,8 +164,8 @@ impl Line<'_, '_> {
     }
 
     fn bar(&mut self, top: usize, started: SystemTime, took: Duration, class: &str) {
-        let end = if class == "now" { 100.0 } else { self.place(started + took) };
-        let start = self.place(started).min(end - NARROWEST).max(0.0);
+        let right = if class == "now" { 100.0 } else { self.place(end(started, took)) };
+        let start = self.place(started).min(right - NARROWEST).max(0.0);
         let (word, time) = (if class == "now" { "active for" } else { class }, clock(started, self.now));
         self.page.put(
             "<rect class=\"$\" x=\"$%\" y=\"$\" width=\"$%\" height=\"$\"><title>$ $ $</title></rect>\n",
@@ -174,7 +173,7 @@ impl Line<'_, '_> {
                 class,
                 &percent(start),
                 &(top + BAR_TOP).to_string(),
-                &percent((end - start).max(NARROWEST)),
+                &percent((right - start).max(NARROWEST)),
                 &BAR.to_string(),
                 &time,
                 word,
