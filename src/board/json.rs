@@ -7,6 +7,11 @@ use crate::steady::State;
 use std::sync::Arc;
 use std::time::Instant;
 
+/// Victims and commands that are listed of an injection under way, and of one that ended: an answer has an end
+/// (256 KiB), and the audit trail has them all.
+const SHOWN_ACTIVE: usize = 100;
+const SHOWN_PAST: usize = 5;
+
 impl Board {
     /// The whole board as one JSON object.
     pub fn json(&self) -> String {
@@ -40,7 +45,7 @@ impl Board {
 
 fn active(live: &Arc<Live>) -> String {
     let mut object = Object::new();
-    who(&mut object, live);
+    who(&mut object, live, SHOWN_ACTIVE);
     let remaining = live.remaining();
     object.truth("in_force", remaining.is_some());
     object.number("remaining_seconds", remaining.map_or(f64::NAN, |left| left.as_secs_f64()));
@@ -66,21 +71,26 @@ fn ready(ready: &Ready) -> String {
 
 fn outcome(past: &Past) -> String {
     let mut object = Object::new();
-    outcome_members(&mut object, past);
+    members(&mut object, past, SHOWN_PAST);
     object.end()
 }
 
-fn who(object: &mut Object, live: &Live) {
+/// `most` is how many victims and commands are listed at most.
+fn who(object: &mut Object, live: &Live, most: usize) {
     object.text("entry", &live.entry).text("type", live.kind).whole("tick", live.tick);
     object.text("started", &timestamp(live.started)).text("what", &live.plan);
     let (victims, commands) = live.facts.get();
-    object.texts("victims", victims.iter().map(String::as_str));
-    object.texts("tc", commands.iter().map(String::as_str));
+    object.texts("victims", victims.iter().take(most).map(String::as_str));
+    object.texts("tc", commands.iter().take(most).map(String::as_str));
 }
 
-/// Adds what there is to say about an injection that ended, the same in `/status` and in the audit trail.
+/// Adds all that there is to say about an injection that ended, for the audit trail.
 pub fn outcome_members(object: &mut Object, past: &Past) {
-    who(object, &past.live);
+    members(object, past, usize::MAX);
+}
+
+fn members(object: &mut Object, past: &Past, most: usize) {
+    who(object, &past.live, most);
     object.text("status", past.status.name()).optional("reason", past.reason.as_deref());
     object.truth("verified", past.verified).truth("reverted", past.reverted);
     object.number("duration_seconds", past.took.as_secs_f64());
@@ -92,6 +102,25 @@ mod tests {
     use crate::board::{About, Board, Ready};
     use crate::metrics::Status;
     use std::time::Duration;
+
+    #[test]
+    fn many_victims_and_commands_do_not_make_an_answer_too_long() {
+        let board = Board::default();
+        for tick in 0..60 {
+            let ended = past("many", tick, Status::Success, None);
+            (0..2000).for_each(|number| ended.live.facts.command(format!("tc filter add number {number}")));
+            board.end(ended);
+        }
+        let running = live("now", 61);
+        (0..5000).for_each(|number| running.facts.victim(format!("process {number} (with-a-name)")));
+        board.begin(&running);
+        let text = board.json();
+        assert!(
+            text.len() < 64 << 10 && text.contains("process 99 ") && !text.contains("process 100 "),
+            "{}",
+            text.len()
+        );
+    }
 
     #[test]
     fn the_board_reads_back_as_what_was_put_on_it() {
