@@ -3,32 +3,42 @@
 #   ./build.sh                build the product: dist/chaos-agent-linux-amd64, static, nothing else needed
 #   ./build.sh run            build it and run it on the built-in demonstration config (dry run)
 #   ./build.sh test           every tier of tests; ./build.sh test unit kernel: only these
-#   ./build.sh image          the scratch image, with docker, podman or buildah, whichever works
+#   ./build.sh image          the scratch image, with docker, podman or buildah; without any, an archive of it
 #   ./build.sh bench          every bench
 #   ./build.sh lint           format, clippy, shellcheck
 #
 # Usage: build.sh [binary|image|run|test|bench|lint] [options] [TIER...] [-- ARGUMENT...]
-#   --arch amd64|arm64|armv7|riscv64   for binary and image (default: amd64)
-#   --no-install                       install nothing; say what is missing
-#   --offline                          use no network: cargo takes what it has, nothing is installed
-#   -h, --help                         this text
-# Tiers: unit program pod kernel ecosystem. What follows -- goes to the tests, the agent or the benches.
+#   --arch amd64|arm64|386|armv7|riscv64|all
+#                        for binary, image and test image (default: amd64); all: those that can be built here
+#   --tiny               for binary and image: the standard library rebuilt for size, without backtraces
+#   --oci [FILE]         image as an archive (default: dist/chaos-agent-VERSION-linux-ARCH.tar), made by sh, tar and
+#                        sha256sum alone, with SHA256SUMS and a list of its parts (SBOM) beside it
+#   --no-install         install nothing; say what is missing
+#   --offline            use no network: cargo takes what it has, nothing is installed
+#   -h, --help           this text
+# Tiers: unit program pod image kernel ecosystem. What follows -- goes to the tests, the agent or the benches.
 #
 # On a fresh Debian machine, as root, every command installs by package name what it needs and says so. Without
 # the rights or the network it says what to install; test then runs the tiers for which the machine has the
 # parts and names those it skipped. With CI=true a skipped tier is a failure.
+#
+# Without a network, from a clone on a machine that has one and the same Rust with the same target:
+#   mkdir -p .cargo && cargo vendor --locked --versioned-dirs vendor >.cargo/config.toml
+# Carry the folder over; there, ./build.sh --offline makes the same bytes.
 # Exit code: 0 done, 1 failed, 64 wrong usage.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")"
 # shellcheck source=tests/parts.sh
 . tests/parts.sh
+# shellcheck source=deploy/image/std.sh
+. deploy/image/std.sh
 
-readonly TIERS="unit program pod kernel ecosystem"
+readonly TIERS="unit program pod image kernel ecosystem" ARCHITECTURES="amd64 arm64 386 armv7 riscv64"
 # A local name: no registry can answer for it. The manifests in deploy/ use the same.
 VERSION=$(sed -n '0,/^version = /s/^version = "\(.*\)"/\1/p' Cargo.toml)
 readonly VERSION IMAGE=localhost/chaos-agent:$VERSION
 
-arch=amd64
+arch=amd64 tiny="" oci="" archive=""
 arguments=()
 
 # --- the Rust toolchain ------------------------------------------------------------------------------
@@ -90,92 +100,171 @@ rust_target() {
     case $1 in
     amd64) echo x86_64-unknown-linux-musl ;;
     arm64) echo aarch64-unknown-linux-musl ;;
+    386) echo i686-unknown-linux-musl ;;
     armv7) echo armv7-unknown-linux-musleabihf ;;
     riscv64) echo riscv64gc-unknown-linux-musl ;;
-    *) usage "unknown architecture: $1; amd64, arm64, armv7 or riscv64" ;;
+    *) usage "unknown architecture: $1; amd64, arm64, 386, armv7, riscv64 or all" ;;
     esac
 }
 
-standard_library() { # is the target's standard library there, or can it be brought?
-    local folder
-    folder=$(rustc --print target-libdir --target "$1" 2>/dev/null) || return 1
-    compgen -G "$folder/libstd-*.rlib" >/dev/null && return
-    have rustup && may_install || return 1
-    say "the standard library for $1: rustup target add"
-    rustup target add "$1"
-}
-
 # cargo for the product's target: rust-lld, which every rustup toolchain has, so that no C compiler is needed;
-# folds equal functions and packs relocations. Paths of this machine stay out of the binary.
+# folds equal functions and packs relocations. No path of this machine gets into the binary: crates are where
+# `cargo vendor` would put them, Rust's own sources (if the component is there) where they are if it is not.
 product_cargo() { # target, cargo arguments
-    local target=$1 unit=$'\x1f' flags=()
+    local target=$1 unit=$'\x1f' flags=() folder
     shift
+    cargo fetch -q "${cargo_options[@]}" --target "$target" # before the folders are looked at
     flags+=(-Clink-arg=--icf=all -Clink-arg=--pack-dyn-relocs=relr -Ctarget-feature=+crt-static
-        "--remap-path-prefix=$PWD=." "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo")
+        "--remap-path-prefix=$PWD=." "--remap-path-prefix=$(rust_source)=/rustc/$(rust_commit)")
+    for folder in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*; do
+        flags+=("--remap-path-prefix=$folder=./vendor")
+    done
     local joined
     joined=$(printf "%s$unit" "${flags[@]}")
     local linker=CARGO_TARGET_${target^^}_LINKER
-    env -u RUSTFLAGS "${linker//-/_}=rust-lld" CARGO_ENCODED_RUSTFLAGS="${joined%"$unit"}" \
-        cargo "$1" "${cargo_options[@]}" --target "$target" "${@:2}"
+    env -u RUSTFLAGS "${std_environment[@]}" "${linker//-/_}=rust-lld" CARGO_ENCODED_RUSTFLAGS="${joined%"$unit"}" \
+        cargo "$1" "${cargo_options[@]}" "${std_options[@]}" --target "$target" "${@:2}"
 }
 
 # --- commands -----------------------------------------------------------------------------------------
 
-product() { echo "dist/chaos-agent-linux-$arch"; }
+product() { echo "dist/chaos-agent-linux-$1${tiny:+-tiny}"; } # architecture
 
-binary() {
+wanted() { if [ "$arch" = all ]; then echo "$ARCHITECTURES"; else echo "$arch"; fi; }
+
+built=()
+
+binary() { # what is wanted; with "all", what can be had, and says what cannot
+    local one missing=()
+    built=()
     toolchain
-    local target
-    target=$(rust_target "$arch")
-    if standard_library "$target"; then
-        product_cargo "$target" build --release --bin chaos-agent
-        deliver "$TARGET_DIR/$target/release/chaos-agent"
-        check_static
-    elif [ "$arch" = amd64 ] && [ "$(uname -m)" = x86_64 ] && [ -z "${CI:-}" ]; then
-        say "WARNING: no standard library for $target (rustup target add $target)."
-        say "WARNING: this is a static glibc build, larger, for development only; do not ship it."
-        target=x86_64-unknown-linux-gnu
-        env -u RUSTFLAGS CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS=-Ctarget-feature=+crt-static \
-            cargo build "${cargo_options[@]}" --release --bin chaos-agent --target "$target"
-        deliver "$TARGET_DIR/$target/release/chaos-agent"
-    else
-        die "cannot build for $arch: no standard library for $target; rustup target add $target, or a toolchain that has it"
-    fi
+    for one in $(wanted); do
+        if can_build "$(rust_target "$one")"; then
+            compile "$one"
+        elif [ "$one" = amd64 ] && [ -z "$tiny" ] && [ "$(uname -m)" = x86_64 ] && [ -z "${CI:-}" ]; then
+            compile_with_glibc
+        elif [ "$arch" = all ]; then
+            missing+=("$one")
+            continue
+        else
+            die "cannot build for $one: $(how_to_get "$(rust_target "$one")")"
+        fi
+        built+=("$one")
+    done
+    [ ${#built[@]} -gt 0 ] || die "cannot build: no standard library for any of $(wanted)"
+    for one in "${missing[@]}"; do
+        say "WARNING: not built for $one: $(how_to_get "$(rust_target "$one")")"
+    done
 }
 
-deliver() {
+compile() { # architecture
+    local target
+    target=$(rust_target "$1")
+    std_for "$target"
+    # Not for the test programs, which unwind: without the unwinder's tables, as src/sys/unwind.ld says.
+    product_cargo "$target" rustc --release --bin chaos-agent -- "${std_link[@]}" \
+        -Clink-arg=-Tsrc/sys/unwind.ld -Clink-arg=--no-eh-frame-hdr -Clink-arg=-O2 \
+        -Clink-arg=--ignore-data-address-equality # equal constants are folded too: none is known by its address
+    std_ordinary
+    deliver "$TARGET_DIR/$target/release/chaos-agent" "$1"
+    check_static "$1"
+}
+
+compile_with_glibc() {
+    local target=x86_64-unknown-linux-gnu
+    say "WARNING: no standard library for $(rust_target amd64)."
+    say "WARNING: this is a static glibc build, larger, for development only; do not ship it."
+    env -u RUSTFLAGS CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS=-Ctarget-feature=+crt-static \
+        cargo build "${cargo_options[@]}" --release --bin chaos-agent --target "$target"
+    deliver "$TARGET_DIR/$target/release/chaos-agent" amd64
+    check_static amd64
+}
+
+deliver() { # file, architecture
+    local to
+    to=$(product "$2")
     mkdir -p dist
     # A new file, not new bytes in the old one: the old one may be running.
-    cp "$1" "$(product).new"
-    mv "$(product).new" "$(product)"
-    say "$(product): $(stat -c %s "$(product)") bytes"
+    cp "$1" "$to.new"
+    mv "$to.new" "$to"
+    say "$to: $(stat -c %s "$to") bytes"
 }
 
-check_static() {
+check_static() { # architecture
     have readelf || return 0
     local headers
-    headers=$(readelf -hldW "$(product)" 2>/dev/null)
-    [[ $headers != *INTERP* && $headers != *"(NEEDED)"* ]] || die "$(product) is not static"
+    headers=$(readelf -hldW "$(product "$1")" 2>/dev/null)
+    [[ $headers != *INTERP* && $headers != *"(NEEDED)"* ]] || die "$(product "$1") is not static"
     # rustc links static programs for the other machines at a fixed address.
-    [ "$arch" != amd64 ] || [[ $headers == *"Type:"*DYN* ]] || die "$(product) is not position independent"
+    [ "$1" != amd64 ] || [[ $headers == *"Type:"*DYN* ]] || die "$(product "$1") is not position independent"
 }
 
 image() {
+    local tool one
     binary
-    local tool staged="$TARGET_DIR/image"
+    for one in "${built[@]}"; do
+        small_enough "$one"
+    done
+    if [ -z "$oci" ] && [ "$arch" != all ] && tool=$(image_builder); then
+        built_image "$tool"
+    else
+        [ -n "$oci" ] || say "no docker, podman or buildah that works, or several architectures: archives (--oci)"
+        image_archives
+    fi
+}
+
+small_enough() { # architecture
+    local bytes
+    bytes=$(stat -c %s "$(product "$1")")
+    [ "$bytes" -le 1000000 ] || die "the image for $1 is larger than 1,000,000 bytes: $bytes"
+}
+
+revision() { # the commit, and whether the files are those of it
+    local commit
+    commit=$(git rev-parse HEAD 2>/dev/null) || { echo unknown; return; }
+    [ -z "$(git status --porcelain --untracked-files=no 2>/dev/null)" ] || commit+=-dirty
+    echo "$commit"
+}
+
+# The date of everything that says one: that of the commit, so that the same sources make the same bytes.
+created() { echo "${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}"; }
+
+built_image() { # builder
+    local staged="$TARGET_DIR/image"
     # Only what the image is made of, so that no builder copies target/ around.
     rm -rf "$staged" && mkdir -p "$staged/dist"
-    cp "$(product)" "$staged/dist/" && cp Dockerfile.scratch "$staged/"
+    cp "$(product "$arch")" "$staged/dist/chaos-agent-linux-$arch" && cp Dockerfile.scratch "$staged/"
     local what=(-f "$staged/Dockerfile.scratch" --platform "linux/${arch/armv7/arm/v7}" --build-arg "ARCH=$arch"
-        --build-arg "VERSION=$VERSION"
-        --build-arg "REVISION=$(git rev-parse HEAD 2>/dev/null || echo unknown)" -t "$IMAGE")
-    tool=$(image_builder) || { provide buildah=buildah && tool=buildah; } ||
-        die "cannot build an image: apt-get install buildah, or podman, or docker"
-    "$tool" build "${what[@]}" "$staged"
-    local bytes
-    bytes=$(stat -c %s "$(product)")
-    say "$IMAGE by $tool: $bytes bytes in one file"
-    [ "$bytes" -le 1000000 ] || die "the image is larger than 1,000,000 bytes"
+        --build-arg "VERSION=$VERSION" --build-arg "REVISION=$(revision)" -t "$IMAGE"
+        --label "org.opencontainers.image.created=$(date -u -d "@$(created)" +%Y-%m-%dT%H:%M:%SZ)")
+    [ -z "${IMAGE_SOURCE:-}" ] || what+=(--label "org.opencontainers.image.source=$IMAGE_SOURCE")
+    "$1" build "${what[@]}" "$staged"
+    say "$IMAGE by $1: $(stat -c %s "$(product "$arch")") bytes in one file"
+}
+
+# An archive an architecture, one of all of them if there are several, and beside them SHA256SUMS and the SBOM.
+image_archives() {
+    local one file stem folder pairs=() made=()
+    file=${archive:-dist/chaos-agent-$VERSION${tiny:+-tiny}$([ "$arch" = all ] || echo "-linux-$arch").tar}
+    stem=${file%.tar} folder=$(dirname "$file")
+    mkdir -p "$folder"
+    CREATED=$(created) REVISION=$(revision) NAME=$IMAGE SOURCE=${IMAGE_SOURCE:-} CARGO_OPTIONS="${cargo_options[*]}"
+    export VERSION CREATED REVISION NAME SOURCE CARGO_OPTIONS
+    for one in "${built[@]}"; do
+        pairs+=("$one=$(product "$one")")
+        [ "$arch" = all ] || continue
+        made+=("$stem-linux-$one.tar")
+        deploy/image/oci.sh "$stem-linux-$one.tar" "${pairs[-1]}"
+    done
+    deploy/image/oci.sh "$file" "${pairs[@]}"
+    made+=("$file")
+    deploy/image/sbom.sh "$(rust_target "${built[0]}")" >"$stem.cdx.json"
+    made+=("$stem.cdx.json")
+    (cd "$folder" && sha256sum "${made[@]##*/}") >"$folder/SHA256SUMS"
+    for one in "${made[@]}"; do
+        say "$one: $(stat -c %s "$one") bytes"
+    done
+    say "$folder/SHA256SUMS; the image is $IMAGE"
 }
 
 image_builder() { # the first that answers; docker without its daemon does not
@@ -189,11 +278,11 @@ image_builder() { # the first that answers; docker without its daemon does not
 run() {
     binary
     [ ${#arguments[@]} -gt 0 ] || arguments=(--demo)
-    exec "$(product)" run "${arguments[@]}"
+    exec "$(product "$arch")" run "${arguments[@]}"
 }
 
 lint() {
-    local failed=0 scripts=()
+    local failed=0 scripts=() one target
     toolchain
     component fmt rustfmt rustfmt || die "cannot check the format: rustup component add rustfmt"
     component clippy clippy rust-clippy || die "cannot run clippy: rustup component add clippy"
@@ -205,12 +294,11 @@ lint() {
     cargo fmt --check || failed=1
     cargo clippy "${cargo_options[@]}" --all-targets -- -D warnings || failed=1
     # The tiers that a plain `cargo test` leaves alone are no part of --all-targets either.
-    cargo clippy "${cargo_options[@]}" --test pod --test kernel --test ecosystem -- -D warnings || failed=1
-    local target
-    target=$(rust_target amd64)
-    if standard_library "$target"; then # what differs between the C libraries shows only here
-        product_cargo "$target" clippy -- -D warnings || failed=1
-    fi
+    cargo clippy "${cargo_options[@]}" --test pod --test image --test kernel --test ecosystem -- -D warnings || failed=1
+    for one in amd64 386; do # what differs between the C libraries, and on 32 bits, shows only here
+        target=$(rust_target "$one")
+        ! standard_library "$target" || product_cargo "$target" clippy -- -D warnings || failed=1
+    done
     [ $failed = 0 ] || die "lint found something"
     say "lint: clean"
 }
@@ -219,7 +307,7 @@ bench() {
     binary
     provide python3=python3 || say "WARNING: without python3 some benches are left out"
     local script failed=0
-    CHAOS_AGENT=$(readlink -f "$(product)")
+    CHAOS_AGENT=$(readlink -f "$(product amd64)")
     export CHAOS_AGENT
     if grep -q '^\[\[bench\]\]' Cargo.toml; then
         cargo bench "${cargo_options[@]}" --benches -- "${arguments[@]}" || failed=1
@@ -277,13 +365,18 @@ tier_pod() {
     tests/pod/run.sh "${arguments[@]}"
 }
 
+tier_image() {
+    [ -z "$product_missing" ] || lacking "$product_missing"
+    tests/image/run.sh "$image_architectures" "${arguments[@]}"
+}
+
 tier_kernel() {
     [ -z "$product_missing" ] || lacking "$product_missing"
     product_cargo x86_64-unknown-linux-musl test --test kernel --no-run --message-format=json \
         >"$TARGET_DIR/kernel.json" || return 1
     local program
     program=$(sed -n '/"name":"kernel"/s/.*"executable":"\([^"]*\)".*/\1/p' "$TARGET_DIR/kernel.json" | tail -n 1)
-    tests/kernel/run.sh "$(product)" "$program" "${arguments[@]}"
+    tests/kernel/run.sh "$(product amd64)" "$program" "${arguments[@]}"
 }
 
 tier_ecosystem() {
@@ -292,11 +385,14 @@ tier_ecosystem() {
 
 tests() {
     local name product_missing="" wanted=("$@")
+    local image_architectures="amd64 arm64 386"
+    [ "$arch" != all ] || image_architectures=$ARCHITECTURES
+    arch=amd64
     [ ${#wanted[@]} -gt 0 ] || read -ra wanted <<<"$TIERS"
     toolchain
-    if [[ " ${wanted[*]} " =~ \ (pod|kernel|ecosystem)\  ]]; then
+    if [[ " ${wanted[*]} " =~ \ (pod|image|kernel|ecosystem)\  ]]; then
         binary
-        CHAOS_AGENT=$(readlink -f "$(product)")
+        CHAOS_AGENT=$(readlink -f "$(product amd64)")
         export CHAOS_AGENT
         standard_library "$(rust_target amd64)" || product_missing="the standard library for $(rust_target amd64)"
     fi
@@ -325,6 +421,12 @@ main() {
         -h | --help) usage ;;
         --arch) [ $# -gt 1 ] || usage "--arch needs a value"; arch=$2; shift ;;
         --arch=*) arch=${1#*=} ;;
+        --tiny) tiny=1 ;;
+        --oci)
+            oci=1
+            case ${2:-} in *.tar) archive=$2; shift ;; esac
+            ;;
+        --oci=*) oci=1 archive=${1#*=} ;;
         --no-install) export NO_INSTALL=1 ;;
         --offline) export OFFLINE=1 NO_INSTALL=1 ;;
         --) shift; arguments=("$@"); break ;;
@@ -341,7 +443,7 @@ main() {
         esac
         shift
     done
-    rust_target "$arch" >/dev/null
+    [ "$arch" = all ] || rust_target "$arch" >/dev/null
     case ${command:-binary} in
     binary | image | run | bench | lint) "${command:-binary}" ;;
     test) tests "${tiers[@]}" ;;

@@ -4,6 +4,9 @@
 //! The binary is `$CHAOS_AGENT`; `$CHAOS_BENCH_IDLE` is how long the agent idles, in seconds (120).
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+mod rows;
+
+use rows::Rows;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -20,29 +23,19 @@ const FOUR: &str = "agent: {interval_seconds: 3600, metrics: {enabled: false}}\n
 
 fn main() -> ExitCode {
     let binary = PathBuf::from(env::var_os("CHAOS_AGENT").expect("CHAOS_AGENT: ./build.sh bench sets it"));
-    let mut good = true;
-    let mut row = |figure: &str, measured: f64, goal: f64, unit: &str| {
-        let verdict = if measured <= goal { "ok" } else { "over" };
-        good &= measured <= goal;
-        println!(
-            "{figure:<56} {:>14} {:>14}  {verdict}",
-            format!("{measured:.1} {unit}"),
-            format!("{goal} {unit}")
-        );
-    };
-    println!("{:<56} {:>14} {:>14}", "figure", "measured", "goal");
-    row(
+    let mut rows = Rows::new();
+    rows.row(
         "size of the binary, all that the image holds",
         fs::metadata(&binary).unwrap().len() as f64,
         1e6,
         "B",
     );
-    idle(&binary, &mut row);
+    idle(&binary, &mut rows);
     let mut times: Vec<f64> = (0..11).map(|_| stop(&binary)).collect();
     times.sort_by(f64::total_cmp);
-    row("SIGTERM in the middle of four faults to exit, p50 of 11", times[5], 20.0, "ms");
-    row("the same, slowest of 11", times[10], 100.0, "ms");
-    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    rows.row("SIGTERM in the middle of four faults to exit, p50 of 11", times[5], 20.0, "ms");
+    rows.row("the same, slowest of 11", times[10], 100.0, "ms");
+    rows.end()
 }
 
 /// A running agent, killed when dropped.
@@ -92,26 +85,26 @@ impl Drop for Agent {
     }
 }
 
-fn idle(binary: &Path, row: &mut impl FnMut(&str, f64, f64, &str)) {
+fn idle(binary: &Path, rows: &mut Rows) {
     let seconds: u64 = env::var("CHAOS_BENCH_IDLE").ok().and_then(|text| text.parse().ok()).unwrap_or(120);
     let agent = Agent::start(binary, IDLE);
     // A bench, not a test: the passing of time is what is measured here.
     let rest = |time| std::thread::park_timeout(Duration::from_secs(time));
     rest(10);
-    row("idle after 10 s: anonymous memory", agent.memory("Anonymous"), 400.0, "kB");
-    row("idle after 10 s: proportional set size", agent.memory("Pss"), 1000.0, "kB");
+    rows.row("idle after 10 s: anonymous memory", agent.memory("Anonymous"), 400.0, "kB");
+    rows.row("idle after 10 s: proportional set size", agent.memory("Pss"), 1000.0, "kB");
     let (begin, (cpu, switches, threads)) = (Instant::now(), agent.usage());
     rest(seconds);
     let (cpu_after, switches_after, _) = agent.usage();
     let ticks = begin.elapsed().as_secs_f64() / 10.0;
-    row("threads", threads as f64, 4.0, "");
-    row(
+    rows.row("threads", threads as f64, 4.0, "");
+    rows.row(
         &format!("CPU over {seconds} s idle, a tick every 10 s"),
         cpu_after - cpu,
         seconds as f64 / 120.0,
         "ms",
     );
-    row("wake-ups a tick", ((switches_after - switches) / ticks * 10.0).round() / 10.0, 1.0, "");
+    rows.row("wake-ups a tick", ((switches_after - switches) / ticks * 10.0).round() / 10.0, 1.0, "");
 }
 
 /// Milliseconds from SIGTERM to the end of an agent with four active faults.

@@ -5,8 +5,11 @@
 //! the library alone, in a process of its own, and says so.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+mod rows;
+
 use chaos_agent::http::{Routes, spawn};
 use chaos_agent::metrics::Metrics;
+use rows::Rows;
 use std::env;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -33,26 +36,16 @@ fn main() -> ExitCode {
     }
     let agent = Agent::new(&words);
     println!("measuring {}", agent.about);
-    println!("{:<50} {:>12} {:>10}", "figure", "measured", "goal");
-    let mut good = true;
-    let mut row = |figure: &str, measured: f64, goal: f64, unit: &str| {
-        let verdict = if measured <= goal { "ok" } else { "over" };
-        good &= measured <= goal;
-        println!(
-            "{figure:<50} {:>12} {:>10}  {verdict}",
-            format!("{measured:.1} {unit}"),
-            format!("{goal} {unit}")
-        );
-    };
-    row("exec to first 200 on /metrics, p50", median(agent.starts()), 3000.0, "us");
+    let mut rows = Rows::new();
+    rows.row("exec to first 200 on /metrics, p50", median(agent.starts()), 3000.0, "us");
     let running = agent.run();
-    row("scrape on a new connection, p50", median(agent.new_connections(SCRAPES)), 80.0, "us");
-    row("scrape on a kept connection, p50", median(agent.kept_connection(SCRAPES)), 40.0, "us");
+    rows.row("scrape on a new connection, p50", median(agent.new_connections(SCRAPES)), 80.0, "us");
+    rows.row("scrape on a kept connection, p50", median(agent.kept_connection(SCRAPES)), 40.0, "us");
     let (worst, growth, threads) = agent.flood(&running);
-    row("500 idle connections, 20 s: slowest scrape", worst, 5000.0, "us");
-    row("500 idle connections, 20 s: memory growth", growth, 1024.0, "kB");
-    row("500 idle connections, 20 s: further threads", threads, 0.0, "");
-    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    rows.row("500 idle connections, 20 s: slowest scrape", worst, 5000.0, "us");
+    rows.row("500 idle connections, 20 s: memory growth", growth, 1024.0, "kB");
+    rows.row("500 idle connections, 20 s: further threads", threads, 0.0, "");
+    rows.end()
 }
 
 /// The library alone: what this program runs as a child when there is no binary to measure.
@@ -62,7 +55,8 @@ fn serve(port: u16) -> ExitCode {
         metrics.register(kind);
     }
     let _handle =
-        spawn(Ipv4Addr::LOCALHOST.into(), port, Routes::new("0.0.0", metrics).into_handler()).unwrap();
+        spawn(Ipv4Addr::LOCALHOST.into(), port, Routes::new(metrics, |_, _| String::new()).into_handler())
+            .unwrap();
     // Until the parent ends.
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
     ExitCode::SUCCESS

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 use chaos_agent::cancel::Cancel;
-use chaos_agent::failures::{Failure, Host, Injection, Outcome, kind};
+use chaos_agent::failures::{Facts, Failure, Host, Injection, Outcome, kind};
 use chaos_agent::guard::Guard;
 use chaos_agent::proc::{Process, Reader};
 use chaos_agent::settings::{Report, Section, parse};
@@ -123,6 +123,7 @@ fn kill() {
             measure: &|_, _| (),
             guard: &guard,
             active: AtomicBool::new(false),
+            facts: &Facts::default(),
         };
         let begin = Instant::now();
         let outcome = failure.inject(&injection).unwrap();

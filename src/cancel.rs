@@ -62,6 +62,11 @@ impl Cancel {
         self.wait_for(deadline, fd, libc::POLLIN)
     }
 
+    /// The same until `fd` can be written to or has failed: also the end of a connect(2).
+    pub fn wait_writable(&self, deadline: Option<Instant>, fd: Option<BorrowedFd<'_>>) -> Waited {
+        self.wait_for(deadline, fd, libc::POLLOUT)
+    }
+
     /// The same for a file that the kernel marks when it changes (`POLLPRI`), as those of a control group.
     pub fn wait_changed(&self, deadline: Option<Instant>, file: Option<BorrowedFd<'_>>) -> Waited {
         self.wait_for(deadline, file, libc::POLLPRI)
@@ -91,6 +96,13 @@ impl Cancel {
                 return Waited::Ready;
             }
         }
+    }
+}
+
+impl AsFd for Cancel {
+    /// Readable once the switch was thrown.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
     }
 }
 

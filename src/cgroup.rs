@@ -140,6 +140,16 @@ impl Cgroup {
         self.memory.iter().filter_map(Group::hard_limit).min()
     }
 
+    /// Which version of control groups bounds the memory, for people; `None` where none does.
+    pub fn memory_source(&self) -> Option<&'static str> {
+        self.memory.first().map(Group::source)
+    }
+
+    /// Which version of control groups bounds the CPU time, for people; `None` where none does.
+    pub fn cpu_source(&self) -> Option<&'static str> {
+        self.cpu.first().map(Group::source)
+    }
+
     /// The bound that leaves the least memory. File cache that is not in active use counts as free: the kernel
     /// takes it back before it kills. `None` when neither a limit nor `MemAvailable` is known.
     pub fn room(&self) -> Option<Room> {
@@ -163,6 +173,13 @@ impl Cgroup {
 }
 
 impl Group {
+    fn source(&self) -> &'static str {
+        match self.version {
+            Version::One => "cgroup v1",
+            Version::Two => "cgroup v2",
+        }
+    }
+
     fn read(&self, file: &str) -> String {
         text(&self.dir.join(file))
     }

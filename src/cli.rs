@@ -30,10 +30,53 @@ const COMMANDS: &[Command] = &[
         run: commands::validate::run,
     },
     Command {
+        name: "plan",
+        options: "[--config FILE] [--ticks N | --for 1h] [--seed S] [--start TIME] [--pods N [--replicas R]] \
+                  [-o text|json] | --replay FILE",
+        about: "what the dice would do, and what that means for so many pods; or check an audit trail against its seed",
+        run: commands::plan::run,
+    },
+    Command {
+        name: "inject",
+        options: "TYPE [KEY=VALUE ...] [--for 30s] [--seed N] [--dry-run]",
+        about: "one fault now, reverted at its end or by Ctrl-C; exit 0 done, 1 failed, 2 nothing to do, 130 stopped",
+        run: commands::inject::run,
+    },
+    Command {
+        name: "halt",
+        options: "[--config FILE | --port N]",
+        about: "revert everything that the agent running here has active, and let its dice rest",
+        run: commands::halt::halt,
+    },
+    Command {
+        name: "resume",
+        options: "[--config FILE | --port N]",
+        about: "let them go on",
+        run: commands::halt::resume,
+    },
+    Command {
         name: "revert",
         options: "[--dry-run]",
         about: "remove the network faults that an agent left behind here, or only list them",
         run: commands::revert::run,
+    },
+    Command {
+        name: "doctor",
+        options: "[--config FILE] [-o text|json]",
+        about: "whether each failure could be injected here, why not, and what to do; exit 0 if all enabled could",
+        run: commands::doctor::run,
+    },
+    Command {
+        name: "healthcheck",
+        options: "[--config FILE | --port N | URL] [--timeout 2s]",
+        about: "ask the running agent's /healthz, or an http URL: exit 0 if it answers well, else 1 and why",
+        run: commands::healthcheck::run,
+    },
+    Command {
+        name: "status",
+        options: "[-o text|json] [--config FILE | --port N] [--timeout 2s]",
+        about: "print what the running agent is doing",
+        run: commands::status::run,
     },
     Command {
         name: "tc",

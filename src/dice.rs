@@ -14,8 +14,35 @@ pub struct Roll {
 
 /// Rolls for `entry` at `tick`.
 pub fn roll(seed: u64, tick: u64, entry: &str) -> Roll {
-    let mut rng = Rng::with_seed(mix(mix(seed ^ hash(entry)) ^ tick));
-    Roll { value: rng.f64(), seed: rng.u64(..) }
+    Die::new(seed, entry).roll(tick)
+}
+
+/// What the rolls of one entry have in common: for who rolls it often.
+#[derive(Clone, Copy, Debug)]
+pub struct Die(u64);
+
+impl Die {
+    /// The die of an entry.
+    pub fn new(seed: u64, entry: &str) -> Die {
+        Die(mix(seed ^ hash(entry)))
+    }
+
+    /// The roll at a tick.
+    pub fn roll(self, tick: u64) -> Roll {
+        let mut rng = self.at(tick);
+        Roll { value: rng.f64(), seed: rng.u64(..) }
+    }
+
+    /// Only the [`Roll::value`] at a tick.
+    #[inline]
+    pub fn value(self, tick: u64) -> f64 {
+        self.at(tick).f64()
+    }
+
+    #[inline]
+    fn at(self, tick: u64) -> Rng {
+        Rng::with_seed(mix(self.0 ^ tick))
+    }
 }
 
 /// FNV-1a, 64 bits: <http://www.isthe.com/chongo/tech/comp/fnv/>. Spelt out because the rolls of a seed must
@@ -28,6 +55,7 @@ fn hash(name: &str) -> u64 {
 
 /// The finaliser of SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014):
 /// neighbouring ticks must not give neighbouring generators.
+#[inline]
 fn mix(value: u64) -> u64 {
     let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -47,6 +75,7 @@ mod tests {
         assert_ne!(roll(43, 7, "cpu"), first);
         assert_ne!(roll(42, 8, "cpu"), first);
         assert_ne!(roll(42, 7, "cpu2"), first);
+        assert_eq!(Die::new(42, "cpu").value(7), first.value);
     }
 
     #[test]

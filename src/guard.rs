@@ -20,6 +20,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -90,11 +91,17 @@ impl Guard {
         }
     }
 
-    /// Announces a change that is about to be made and will last at most `duration`.
+    /// Announces a change that is about to be made and will last at most `duration`. A revert that fails is
+    /// counted in `failed`.
     ///
     /// # Errors
     /// The guard cannot be told; the change must not be made then.
-    pub fn announce(&self, undo: Undo, duration: Duration) -> Result<Reverter<'_>> {
+    pub fn announce<'a>(
+        &'a self,
+        undo: Undo,
+        duration: Duration,
+        failed: &'a AtomicUsize,
+    ) -> Result<Reverter<'a>> {
         let mut state = self.lock();
         state.last_id += 1;
         let record = Record { id: state.last_id, deadline: deadline(duration.saturating_add(SET_UP)), undo };
@@ -104,7 +111,7 @@ impl Guard {
             state.send(&record.line()).doing("tell the guard about", undo)?;
         }
         state.open.push(record);
-        Ok(Reverter { guard: self, id: record.id, undo, done: false })
+        Ok(Reverter { guard: self, id: record.id, undo, done: false, failed })
     }
 
     /// A second writing end of the guard's pipe, for a `tc` about to be started to hold as its standard output,
@@ -176,6 +183,7 @@ pub struct Reverter<'a> {
     id: u64,
     undo: Undo,
     done: bool,
+    failed: &'a AtomicUsize,
 }
 
 impl Reverter<'_> {
@@ -203,7 +211,9 @@ impl Reverter<'_> {
 
     fn finish(&mut self) -> Result<bool> {
         self.done = true;
-        let there = self.undo.perform(&self.guard.tools)?;
+        let there = self.undo.perform(&self.guard.tools).inspect_err(|_| {
+            self.failed.fetch_add(1, Ordering::AcqRel);
+        })?;
         self.guard.lock().release(self.id);
         Ok(there)
     }

@@ -8,33 +8,44 @@
 //! 9 main
 //! 8 cli
 //! 7 commands
-//! 6 agent http
-//! 5 config dice
-//! 4 failures
-//! 3 guard
+//! 6 agent http plan
+//! 5 config board doctor
+//! 4 failures decide
+//! 3 guard dice steady
 //! 2 undo
-//! 1 tc proc cgroup settings command
-//! 0 sys error cancel metrics logging output
+//! 1 tc proc cgroup settings command schedule json watch audit client
+//! 0 sys error civil cancel metrics logging output
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout))]
 
 pub mod agent;
+pub mod audit;
+pub mod board;
 pub mod cancel;
 pub mod cgroup;
+pub mod civil;
 pub mod cli;
+pub mod client;
 pub mod command;
 pub mod commands;
 pub mod config;
+pub mod decide;
 pub mod dice;
+pub mod doctor;
 pub mod error;
 pub mod failures;
 pub mod guard;
 pub mod http;
+pub mod json;
 pub mod logging;
 pub mod metrics;
 pub mod output;
+pub mod plan;
 pub mod proc;
+pub mod schedule;
 pub mod settings;
+pub mod steady;
 pub mod sys;
 pub mod tc;
 pub mod undo;
+pub mod watch;

@@ -11,6 +11,8 @@ use crate::tc::{self, filter, link, message::code};
 use std::fmt::{self, Display};
 use std::io;
 use std::ops::RangeInclusive;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -33,9 +35,15 @@ pub fn leftovers(tools: &Tools) -> Result<Vec<Undo>> {
     let netlink = tools.netlink()?;
     let Some(netlink) = netlink.as_ref() else { return Ok(Vec::new()) };
     let all = tc::qdiscs(netlink, None).map_err(io::Error::from).doing("list", "qdiscs")?;
+    let mut links = link::links(netlink).map_err(io::Error::from).doing("list", "interfaces")?;
+    links.retain(|link| link.kind == "ifb" && link.name.starts_with(IFB));
     let mut found = Vec::new();
     for qdisc in all {
         let ifindex = qdisc.ifindex;
+        // What is on a device of ours goes with the device.
+        if links.iter().any(|link| link.index == ifindex) {
+            continue;
+        }
         if qdisc.parent == code::INGRESS
             && qdisc.kind == INGRESS
             && has_our_filters(netlink, ifindex)? == Some(true)
@@ -46,21 +54,40 @@ pub fn leftovers(tools: &Tools) -> Result<Vec<Undo>> {
             found.push(Undo::RemoveRoot { ifindex, handle: HANDLE });
         }
     }
-    let links = link::links(netlink).map_err(io::Error::from).doing("list", "interfaces")?;
-    for link in links {
-        let of = link.name.strip_prefix(IFB).filter(|_| link.kind == "ifb").and_then(|of| of.parse().ok());
-        found.extend(of.map(|of| Undo::RemoveIfb { of }));
-    }
+    let devices = links.iter().filter_map(|link| link.name.strip_prefix(IFB)?.parse().ok());
+    found.extend(devices.map(|of| Undo::RemoveIfb { of }));
     Ok(found)
 }
 
-/// Takes back what earlier agents left behind: what was removed, and what could not be.
+/// Takes back what earlier agents left behind: what was removed, and what could not be. What an agent that runs now
+/// has set is left alone.
 pub fn sweep() -> Vec<Result<Undo>> {
     let tools = Tools::default();
+    let ownerless = |undo: &Undo| {
+        let free = undo.side().is_none_or(|(ifindex, outgoing)| hold(ifindex, outgoing).is_ok());
+        if !free {
+            log::info!("{undo} belongs to another agent that runs here; left alone");
+        }
+        free
+    };
     match leftovers(&tools) {
-        Ok(found) => found.into_iter().map(|undo| undo.perform(&tools).map(|_| undo)).collect(),
+        Ok(found) => {
+            found.into_iter().filter(ownerless).map(|undo| undo.perform(&tools).map(|_| undo)).collect()
+        }
         Err(error) => vec![Err(error)],
     }
+}
+
+/// Takes one side of an interface for this process until the result is dropped: by a Unix socket with an abstract
+/// name, which belongs to the network namespace and ends with its owner whatever happens (unix(7)). All agents
+/// carry the same marks, so this is how one knows what another that runs has set.
+///
+/// # Errors
+/// `EADDRINUSE` when another process has it.
+pub fn hold(ifindex: i32, outgoing: bool) -> io::Result<UnixListener> {
+    let side = if outgoing { "out" } else { "in" };
+    let name = SocketAddr::from_abstract_name(format!("chaos-agent/{ifindex}/{side}"))?;
+    UnixListener::bind_addr(&name)
 }
 
 /// Whether the ingress qdisc of an interface carries our filters and no others; `None` if it carries none.
@@ -134,6 +161,16 @@ impl Tools {
 }
 
 impl Undo {
+    /// The interface and whether it is its outgoing side, for what belongs to one.
+    fn side(&self) -> Option<(i32, bool)> {
+        match *self {
+            Undo::RemoveRoot { ifindex, .. } => Some((ifindex, true)),
+            Undo::RemoveIngress { ifindex } => Some((ifindex, false)),
+            Undo::RemoveIfb { of } => Some((of, false)),
+            Undo::Resume { .. } => None,
+        }
+    }
+
     /// Takes the change back. Says whether there was anything to take back.
     ///
     /// # Errors

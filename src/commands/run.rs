@@ -1,6 +1,7 @@
 //! `chaos-agent run`: config, logging, signals, exporter, dice.
 
-use crate::agent::Agent;
+use crate::agent::{self, Agent};
+use crate::board::Board;
 use crate::cancel::Cancel;
 use crate::config::{self, Loaded};
 use crate::error::{Context, Error, Result};
@@ -35,21 +36,20 @@ pub fn run(args: &[String]) -> Result<u8> {
     watch_signals(&stop)?;
 
     let seed = config.agent.seed.unwrap_or_else(|| fastrand::u64(..));
-    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), seed));
-    let agent = Agent::new(config, seed, Arc::clone(&metrics))?;
-    let exporter = agent.config().agent.metrics.clone();
-    let served = match exporter.enabled {
-        true => Some(http::spawn(exporter.address, exporter.port, routes(metrics))?),
-        false => None,
-    };
-    let source = path.map_or_else(|| "built in".to_owned(), |path| path.display().to_string());
+    let (metrics, board) =
+        (Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), seed)), Arc::new(Board::default()));
+    let exporter = config.agent.metrics.clone();
+    let handler = routes(Arc::clone(&metrics), Arc::clone(&board));
+    let mut served = Exporter::new(exporter.clone(), handler)?;
+    let source = path.as_ref().map_or_else(|| "built in".to_owned(), |path| path.display().to_string());
     let mode = if dry_run { ", dry run" } else { "" };
     log::info!("chaos-agent {} started{mode}, config {source}, seed {seed}", env!("CARGO_PKG_VERSION"));
     for text in trouble.iter().chain(&warnings) {
         log::warn!("{text}");
     }
-    let reverted = agent.run(&stop);
-    drop(served);
+    let on_reload = Box::new(move |agent: &config::Agent| served.follow(&agent.metrics));
+    let options = agent::Options { config, source: path, dry_run: options.dry_run, seed, on_reload };
+    let reverted = Agent::new(options, metrics, board)?.run(&stop)?;
     match reverted {
         true => log::info!("stopped, everything is reverted"),
         false => log::error!("stopped before everything was reverted; the guard goes on"),
@@ -58,8 +58,50 @@ pub fn run(args: &[String]) -> Result<u8> {
     Ok(u8::from(!reverted))
 }
 
-fn routes(metrics: Arc<Metrics>) -> Arc<http::Handler> {
-    http::Routes::new(env!("CARGO_PKG_VERSION"), metrics).into_handler()
+/// The exporter and what it was started with.
+struct Exporter {
+    settings: config::Metrics,
+    handler: Arc<http::Handler>,
+    handle: Option<http::Handle>,
+}
+
+impl Exporter {
+    fn new(settings: config::Metrics, handler: Arc<http::Handler>) -> Result<Exporter> {
+        let mut exporter = Exporter { settings, handler, handle: None };
+        exporter.start()?;
+        Ok(exporter)
+    }
+
+    fn start(&mut self) -> Result<()> {
+        if self.settings.enabled {
+            let handler = Arc::clone(&self.handler);
+            self.handle = Some(http::spawn(self.settings.address, self.settings.port, handler)?);
+        }
+        Ok(())
+    }
+
+    /// Serves as another config says.
+    fn follow(&mut self, settings: &config::Metrics) {
+        if *settings == self.settings {
+            return;
+        }
+        self.handle = None;
+        self.settings = settings.clone();
+        if let Err(error) = self.start() {
+            log::error!("{error}");
+        }
+    }
+}
+
+fn routes(metrics: Arc<Metrics>, board: Arc<Board>) -> Arc<http::Handler> {
+    let shown = Arc::clone(&board);
+    let status = move |request: &http::Request<'_>| match request.query {
+        "format=text" => http::Reply::text(200, board.text()),
+        _ => http::Reply::ok("application/json", board.json()),
+    };
+    http::Routes::new(metrics, move |links, query| shown.page(links, query))
+        .with("/status", "what is active, and what was (?format=text for people)", status)
+        .into_handler()
 }
 
 fn parse(args: &[String]) -> Result<Options> {
@@ -85,8 +127,8 @@ fn parse(args: &[String]) -> Result<Options> {
     Ok(options)
 }
 
-/// SIGTERM and SIGINT throw the switch, however often they come. SIGHUP is kept for reloading and must not
-/// end the agent, so it is taken from ctrlc, which would treat it like SIGTERM.
+/// SIGTERM and SIGINT throw the switch, however often they come. SIGHUP is the agent's own: it is taken from ctrlc,
+/// which would treat it like SIGTERM, and ignored until the agent listens to it.
 fn watch_signals(stop: &Arc<Cancel>) -> Result<()> {
     let switch = Arc::clone(stop);
     ctrlc::set_handler(move || switch.cancel())

@@ -5,11 +5,15 @@
 //! and then nobody looks.
 
 use super::model::{Agent, Config, Entry, Metrics};
+use super::when;
+use crate::decide::{Limits, Rule};
 use crate::failures::Kind;
 use crate::logging::{self, LEVELS};
 use crate::settings::{Node, Report, Section, Value, nearest};
+use crate::steady;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Bounds of intervals and durations in seconds: a millisecond, since 0 is none, and a day.
@@ -24,11 +28,13 @@ pub(super) fn check(root: &Node, kinds: &'static [Kind], report: &mut Report) ->
         _ => report.problem(root.at, "", "the file is no config: it must be a mapping (key: value lines)"),
     }
     let mut top = Section::top(root, report);
-    let agent = top.child("agent", |section| Some(agent(section)));
+    let zone = when::zone(root);
+    let agent = top.child("agent", |section| Some(agent(section, zone)));
+    let agent = agent.unwrap_or_else(default_agent);
     if matches!(root.value, Value::Map(_)) && !top.has("failures") {
         top.problem("failures", "is missing or empty", "write failures: {} for an agent without faults");
     }
-    let entries = top.child("failures", |section| Some(entries(section, kinds)));
+    let entries = top.child("failures", |section| Some(entries(section, kinds, zone)));
     let logging = top.child("logging", |section| Some(logging(section)));
     // As in Compose files: room for anchors that entries share.
     for key in top.keys().into_iter().filter(|key| key.starts_with("x-")) {
@@ -36,21 +42,43 @@ pub(super) fn check(root: &Node, kinds: &'static [Kind], report: &mut Report) ->
     }
     let effective = Node::from(Value::Map(top.finish()));
     let entries = entries.unwrap_or_default();
+    when::steps_over(root, report, &agent, &entries);
     if report.is_clean() {
         for entry in entries.iter().filter(|entry| entry.enabled && entry.failure.is_none()) {
-            report.problem(root.at, &format!("failures.{}", entry.name), "is incomplete");
+            report.problem(root.at, &format!("failures.{}", entry.name()), "is incomplete");
         }
     }
-    let agent = agent.unwrap_or_else(default_agent);
+    let entries = with_settings(entries, &effective);
     (Config { agent, entries, logging: logging.unwrap_or_default(), hash: 0 }, effective)
 }
 
-fn default_agent() -> Agent {
-    let metrics = Metrics { enabled: true, address: IpAddr::from([0, 0, 0, 0]), port: 8000 };
-    Agent { interval: Duration::from_secs(10), dry_run: false, seed: None, metrics, max_concurrent: None }
+/// Gives each entry the text of its effective settings.
+fn with_settings(entries: Vec<Entry>, effective: &Node) -> Vec<Arc<Entry>> {
+    let failures = effective.get("failures");
+    let settings = |entry: &Entry| failures.and_then(|all| all.get(entry.name())).map(Node::to_yaml);
+    let shared = |mut entry: Entry| {
+        entry.settings = settings(&entry).unwrap_or_default();
+        Arc::new(entry)
+    };
+    entries.into_iter().map(shared).collect()
 }
 
-fn agent(section: &mut Section<'_>) -> Agent {
+fn default_agent() -> Agent {
+    Agent {
+        interval: Duration::from_secs(10),
+        dry_run: false,
+        seed: None,
+        metrics: Metrics { enabled: true, address: IpAddr::from([0, 0, 0, 0]), port: 8000 },
+        limits: Limits::default(),
+        halt: false,
+        halt_file: None,
+        steady: Vec::new(),
+        audit_file: None,
+        audit_log: false,
+    }
+}
+
+fn agent(section: &mut Section<'_>, zone: &str) -> Agent {
     let interval = section.seconds_or("interval_seconds", SECONDS, 10.0);
     if interval < Duration::from_secs(1) {
         section.warning("interval_seconds", "is below 1 s: so many ticks cost CPU time of their own");
@@ -61,7 +89,17 @@ fn agent(section: &mut Section<'_>) -> Agent {
         interval,
         dry_run: section.boolean_or("dry_run", false),
         seed: section.integer("seed", 0..=u64::MAX),
-        max_concurrent: section.integer("max_concurrent", 1..=1000).map(|most| most as usize),
+        limits: Limits {
+            schedule: when::schedule(section, zone),
+            max_concurrent: section.integer("max_concurrent", 1..=1000).map(|most| most as usize),
+            per_hour: section.integer("max_injections_per_hour", 1..=1_000_000).map(|most| most as usize),
+            stop_after: when::stop_after(section),
+        },
+        halt: section.boolean_or("halt", false),
+        halt_file: section.text("halt_file").map(PathBuf::from),
+        steady: steady::read(section).unwrap_or_default(),
+        audit_file: section.text("audit_file").map(PathBuf::from),
+        audit_log: section.boolean_or("audit_log", false),
         ..default_agent()
     };
     section.child("metrics", |section| {
@@ -78,10 +116,10 @@ fn agent(section: &mut Section<'_>) -> Agent {
     agent
 }
 
-fn entries(section: &mut Section<'_>, kinds: &'static [Kind]) -> Vec<Entry> {
+fn entries(section: &mut Section<'_>, kinds: &'static [Kind], zone: &str) -> Vec<Entry> {
     let mut entries = Vec::new();
     for name in section.keys() {
-        entries.extend(section.child(name, |section| entry(name, section, kinds)));
+        entries.extend(section.child(name, |section| entry(name, section, kinds, zone)));
     }
     if !entries.iter().any(|entry| entry.enabled) {
         section.warning("", "nothing is enabled: the agent will do nothing");
@@ -89,31 +127,37 @@ fn entries(section: &mut Section<'_>, kinds: &'static [Kind]) -> Vec<Entry> {
     entries
 }
 
-fn entry(name: &str, section: &mut Section<'_>, kinds: &'static [Kind]) -> Option<Entry> {
+fn entry(name: &str, section: &mut Section<'_>, kinds: &'static [Kind], zone: &str) -> Option<Entry> {
     let kind = kind(name, section, kinds)?;
     let enabled = section.boolean_or("enabled", false);
     section.set_required(enabled);
+    let schedule = when::schedule(section, zone);
     let probability = section.number("probability", 0.0..=1.0);
-    section.require("probability");
+    if !section.has("schedule") {
+        section.require("probability");
+    }
     if enabled && probability == Some(0.0) {
         section.warning("probability", "is the probability of an enabled entry: it will never happen");
     }
-    let mut duration = None;
+    let duration = section.seconds("duration_seconds", SECONDS);
     if kind.timed {
-        duration = section.seconds("duration_seconds", SECONDS);
         section.require("duration_seconds");
-    } else if section.has("duration_seconds") {
-        section.seconds("duration_seconds", SECONDS);
-        section.warning("duration_seconds", format!("has no effect: {} takes no time", kind.name));
     }
     let failure = (kind.parse)(section);
+    let timed = kind.timed || failure.as_ref().is_some_and(|failure| failure.timed());
+    if !timed && failure.is_some() && section.has("duration_seconds") {
+        section.warning("duration_seconds", format!("has no effect: {} takes no time", kind.name));
+    }
+    let duration = duration.filter(|_| timed);
+    // Without either it is not enabled, or the report says so.
+    let probability = if schedule.is_some() { probability } else { Some(probability.unwrap_or_default()) };
     Some(Entry {
-        name: name.to_owned(),
+        rule: Rule { name: name.to_owned(), probability, schedule },
         kind,
         enabled,
-        probability: probability.unwrap_or_default(),
         duration: duration.unwrap_or_default(),
         failure,
+        settings: String::new(),
     })
 }
 

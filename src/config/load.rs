@@ -10,7 +10,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Where a config is looked for when nobody says where it is.
-const PLACES: [&str; 3] = ["./config.yaml", "/app/config.yaml", "/etc/chaos-agent/config.yaml"];
+pub const PLACES: [&str; 3] = ["./config.yaml", "/app/config.yaml", "/etc/chaos-agent/config.yaml"];
 /// The default config, with comments.
 const EMBEDDED: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/config/config.yaml"));
 

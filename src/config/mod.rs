@@ -4,8 +4,10 @@
 mod check;
 mod load;
 mod model;
+mod when;
 
-pub use load::{Loaded, embedded, load, parse};
+pub use load::{Loaded, PLACES, embedded, load, parse};
 pub use model::{Agent, Config, Entry, Metrics};
+pub use when::duration;
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,12 @@
 //! What a config file says, checked and with every default filled in.
 
+use crate::decide::{Limits, Rule};
 use crate::failures::{Failure, Kind};
 use crate::logging;
+use crate::steady::Probe;
 use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A whole config.
@@ -10,7 +14,7 @@ pub struct Config {
     /// The `agent` section.
     pub agent: Agent,
     /// The `failures` section, in the order of the file.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<Arc<Entry>>,
     /// The `logging` section, before the environment goes over it.
     pub logging: logging::Options,
     /// FNV-1a (64 bits) of the file's bytes: equal files have equal hashes.
@@ -28,8 +32,18 @@ pub struct Agent {
     pub seed: Option<u64>,
     /// The exporter.
     pub metrics: Metrics,
-    /// How many injections may be active at once, from 1; `None` for any number.
-    pub max_concurrent: Option<usize>,
+    /// What bounds all entries together.
+    pub limits: Limits,
+    /// Whether the dice rest and nothing is injected.
+    pub halt: bool,
+    /// The agent is halted while this file is there.
+    pub halt_file: Option<PathBuf>,
+    /// The probes of the application's health; no fault starts while one of them fails.
+    pub steady: Vec<Probe>,
+    /// Where the audit trail goes, if to a file.
+    pub audit_file: Option<PathBuf>,
+    /// Whether it goes to the log.
+    pub audit_log: bool,
 }
 
 /// The `agent.metrics` section.
@@ -45,16 +59,23 @@ pub struct Metrics {
 
 /// One entry of the `failures` section.
 pub struct Entry {
-    /// Its key.
-    pub name: String,
+    /// Its key, its probability and its schedule.
+    pub rule: Rule,
     /// Its `type`.
     pub kind: &'static Kind,
     /// Whether it is rolled for.
     pub enabled: bool,
-    /// The chance of an injection at each tick, 0 to 1.
-    pub probability: f64,
     /// How long an injection holds; zero for kinds without a duration.
     pub duration: Duration,
     /// The fault itself; always there if the entry is enabled.
     pub failure: Option<Box<dyn Failure>>,
+    /// Every effective setting of the entry as YAML: entries with equal texts are the same.
+    pub settings: String,
+}
+
+impl Entry {
+    /// Its key in the `failures` section.
+    pub fn name(&self) -> &str {
+        &self.rule.name
+    }
 }

@@ -1,6 +1,7 @@
 //! Whole configs against stand-ins for the four kinds of failure.
 
 use super::*;
+use crate::decide::{Limits, StopAfter};
 use crate::error::{Error, Result};
 use crate::failures::{Failure, Host, Injection, KINDS, Kind, Outcome};
 use crate::settings::Section;
@@ -150,9 +151,24 @@ fn values_arrive_in_the_model() {
     .config;
     let metrics = Metrics { enabled: false, address: "::".parse().unwrap(), port: 65_535 };
     let (interval, seed) = (Duration::from_millis(500), Some(u64::MAX));
-    assert_eq!(config.agent, Agent { interval, dry_run: true, seed, metrics, max_concurrent: Some(2) });
+    let limits = Limits { max_concurrent: Some(2), ..Limits::default() };
+    assert_eq!(
+        config.agent,
+        Agent {
+            interval,
+            dry_run: true,
+            seed,
+            metrics,
+            limits,
+            halt: false,
+            halt_file: None,
+            steady: Vec::new(),
+            audit_file: None,
+            audit_log: false
+        }
+    );
     let [a, process] = config.entries.as_slice() else { panic!("two entries") };
-    assert_eq!((a.name.as_str(), a.kind.name, a.enabled, a.probability), ("a", "cpu", true, 0.001));
+    assert_eq!((a.name(), a.kind.name, a.enabled, a.rule.probability), ("a", "cpu", true, Some(0.001)));
     assert_eq!(a.duration, Duration::from_millis(2500));
     assert!(a.failure.is_some() && process.failure.is_none() && !process.enabled);
     let logging = crate::logging::Options {
@@ -242,8 +258,69 @@ fn entries_can_share_an_anchor() {
         "x-common: &common {enabled: true, probability: 0.5, duration_seconds: 1}\n\
          failures:\n  a: {<<: *common, type: cpu}\n  b: {<<: *common, type: memory, probability: 1}\n",
     );
-    let read: Vec<_> = loaded.config.entries.iter().map(|entry| (entry.enabled, entry.probability)).collect();
-    assert_eq!(read, [(true, 0.5), (true, 1.0)]);
+    let read: Vec<_> =
+        loaded.config.entries.iter().map(|entry| (entry.enabled, entry.rule.probability)).collect();
+    assert_eq!(read, [(true, Some(0.5)), (true, Some(1.0))]);
+}
+
+#[test]
+fn what_bounds_the_dice_arrives_in_the_model() {
+    let text = "agent: {max_injections_per_hour: 3, stop_after: 90m, halt: true, halt_file: /run/halt,\n\
+         \x20 audit_file: /tmp/audit, audit_log: true, schedule: '* 9-17 * * mon-fri', timezone: '+02:00'}\n\
+         failures:\n\
+         \x20 own: {type: cpu, enabled: true, schedule: '0 12 * * *', timezone: Z, duration_seconds: 1}\n\
+         \x20 both: {type: cpu, enabled: true, schedule: '@hourly', probability: 0.5, duration_seconds: 1}\n";
+    let loaded = good(text);
+    let agent = &loaded.config.agent;
+    let minutes = Duration::from_secs(5400);
+    assert_eq!((agent.limits.per_hour, agent.limits.stop_after), (Some(3), Some(StopAfter::Time(minutes))));
+    assert!(agent.halt && agent.audit_log);
+    assert_eq!(agent.halt_file.as_deref(), Some(std::path::Path::new("/run/halt")));
+    assert_eq!(agent.audit_file.as_deref(), Some(std::path::Path::new("/tmp/audit")));
+    // 2026-11-24, a Tuesday, 12:00 UTC.
+    let noon = 1_795_521_600;
+    assert!(agent.limits.schedule.unwrap().matches(noon));
+    assert!(!agent.limits.schedule.unwrap().matches(noon + 4 * 3600), "18:00 at +02:00");
+    let rules: Vec<_> = loaded.config.entries.iter().map(|entry| &entry.rule).collect();
+    assert_eq!((rules[0].probability, rules[1].probability), (None, Some(0.5)));
+    assert!(rules[0].schedule.unwrap().matches(noon) && rules[1].schedule.unwrap().matches(noon));
+    assert_eq!(rules[1].schedule.unwrap().offset.minutes(), 120, "the agent's");
+    let again = good(&loaded.effective);
+    assert_eq!(again.effective, loaded.effective);
+    let settings = |loaded: &Loaded| loaded.config.entries[1].settings.clone();
+    assert_eq!(settings(&again), settings(&loaded));
+    assert_ne!(
+        settings(&good(&text.replace("+02:00", "+03:00"))),
+        settings(&loaded),
+        "another time of the day"
+    );
+}
+
+#[test]
+fn what_bounds_the_dice_is_checked() {
+    let agent = |keys: &str| bad(&format!("agent: {{{keys}}}\nfailures: {{}}\n"));
+    for (keys, said) in [
+        ("schedule: '* * *'", "agent.schedule: \"* * *\" is no schedule; "),
+        ("schedule: '0 0 30 2 *'", "agent.schedule: \"0 0 30 2 *\" is no schedule; it never comes"),
+        ("timezone: Europe/Berlin", "agent.timezone: \"Europe/Berlin\" is no offset; "),
+        (
+            "stop_after: soon",
+            "agent.stop_after: \"soon\" is not allowed; a number of seconds, a time such as",
+        ),
+        ("stop_after: 0 injections", "agent.stop_after: "),
+        ("stop_after: -5", "agent.stop_after: "),
+        ("max_injections_per_hour: 0", "agent.max_injections_per_hour: "),
+        ("halt: maybe", "agent.halt: "),
+        (
+            "interval_seconds: 61, schedule: '* * * * *'",
+            "agent.interval_seconds: 61 is too long for a schedule",
+        ),
+    ] {
+        let problems = agent(keys);
+        assert!(problems.contains(said) && problems.lines().count() == 1, "{keys}: {problems}");
+    }
+    let entry = "failures: {cpu: {enabled: true, duration_seconds: 1}}";
+    assert!(bad(entry).contains("failures.cpu.probability: is missing"));
 }
 
 #[test]

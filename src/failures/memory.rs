@@ -479,6 +479,7 @@ mod tests {
             measure: &|_, value| *measured.lock().unwrap() += value,
             guard: &Guard::new(),
             active: AtomicBool::new(false),
+            facts: &crate::failures::Facts::default(),
         };
         let outcome = memory.inject(&injection);
         let active = injection.active.load(Ordering::Acquire);

@@ -16,7 +16,8 @@ use crate::metrics::Family;
 use crate::settings::Section;
 use crate::undo::Undo;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Every failure that a config can name, in the order in which documentation lists them.
@@ -26,7 +27,7 @@ pub const KINDS: &[Kind] = &[cpu::KIND, memory::KIND, process::KIND, network::KI
 pub struct Kind {
     /// The word in the config (`failures.<name>.type`) and the `failure_type` label.
     pub name: &'static str,
-    /// Whether an enabled entry must have `duration_seconds`.
+    /// Whether an enabled entry must have `duration_seconds`, whatever else it says; see [`Failure::timed`].
     pub timed: bool,
     /// Whether an injection changes something that outlives the process, so that the guard must run.
     pub guarded: bool,
@@ -52,11 +53,26 @@ pub trait Failure: Send + Sync {
     /// cores"). Duration and probability are added by the caller. Touches nothing.
     fn describe(&self, host: &Host) -> String;
 
+    /// [`Failure::check`] and [`Failure::describe`] for a reader who asks beforehand, with what costs more to find
+    /// out: a line on what an injection would do now. Touches nothing, but the kernel may load a module to answer.
+    ///
+    /// # Errors
+    /// Why an injection would fail, and what to do.
+    fn ready(&self, host: &Host) -> Result<String> {
+        self.check(host)?;
+        Ok(self.describe(host))
+    }
+
     /// Applies the fault, verifies it, holds it through [`Injection::hold`] and reverts it.
     ///
     /// # Errors
     /// A sentence for the reader of the log; everything applied is reverted by then.
     fn inject(&self, injection: &Injection<'_>) -> Result<Outcome>;
+
+    /// Whether this one holds for `duration_seconds` although its kind in general takes no time.
+    fn timed(&self) -> bool {
+        false
+    }
 
     /// Called on the thread of an injection after it was counted and shown as over, however it ended: watches
     /// what the fault led to (the return of a victim) until that is known or the injection is cancelled. Changes
@@ -89,6 +105,39 @@ pub enum Outcome {
     Success,
     /// There was nothing to do (no victim), and why.
     Skipped(String),
+}
+
+/// What an injection met and did, for the status and the audit trail.
+#[derive(Debug, Default)]
+pub struct Facts {
+    noted: Mutex<(Vec<String>, Vec<String>)>,
+    reverts_failed: AtomicUsize,
+}
+
+impl Facts {
+    /// A process that was chosen: pid, name, start time, redacted command line.
+    pub fn victim(&self, who: String) {
+        self.lock().0.push(who);
+    }
+
+    /// A command that was carried out, as it would be typed.
+    pub fn command(&self, words: String) {
+        self.lock().1.push(words);
+    }
+
+    /// Victims and commands so far.
+    pub fn get(&self) -> (Vec<String>, Vec<String>) {
+        self.lock().clone()
+    }
+
+    /// How many changes could not be taken back so far; the guard goes on with these.
+    pub fn reverts_failed(&self) -> usize {
+        self.reverts_failed.load(Ordering::Acquire)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (Vec<String>, Vec<String>)> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Where the kernel's files are; a parameter, so that tests can lay out their own.
@@ -128,6 +177,8 @@ pub struct Injection<'a> {
     pub guard: &'a Guard,
     /// Whether `on_active` was called.
     pub active: AtomicBool,
+    /// What is told about this run.
+    pub facts: &'a Facts,
 }
 
 impl Injection<'_> {
@@ -153,7 +204,7 @@ impl Injection<'_> {
     /// The guard cannot be told (then nothing was changed), or `apply` failed (then what it may have changed
     /// was undone).
     pub fn change(&self, undo: Undo, apply: impl FnOnce() -> Result<()>) -> Result<Reverter<'_>> {
-        let reverter = self.guard.announce(undo, self.duration)?;
+        let reverter = self.guard.announce(undo, self.duration, &self.facts.reverts_failed)?;
         match apply() {
             Ok(()) => Ok(reverter),
             Err(error) => {

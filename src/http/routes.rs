@@ -1,4 +1,4 @@
-//! The table of paths and the landing page made from it.
+//! The table of paths.
 
 use super::{Handler, Reply, Request};
 use crate::metrics::Metrics;
@@ -15,22 +15,28 @@ struct Route {
     answer: Box<Handler>,
 }
 
+/// Makes the page at `/` from the paths and what they are, and the query of the request.
+type Page = dyn Fn(&[(&str, &str)], &str) -> String + Send + Sync;
+
 /// Paths and who answers them. Nothing here may change anything: every route is for `GET` and `HEAD`.
 pub struct Routes {
-    version: &'static str,
+    page: Box<Page>,
     rows: Vec<Route>,
 }
 
 impl Routes {
-    /// `/metrics`, `/healthz`, `/-/healthy` and the landing page `/`, which shows `version`.
-    pub fn new(version: &'static str, metrics: Arc<Metrics>) -> Routes {
+    /// `/metrics`, `/healthz`, `/-/healthy`, and `/`, for which `page` gets the paths with what they are, and the query.
+    pub fn new(
+        metrics: Arc<Metrics>,
+        page: impl Fn(&[(&str, &str)], &str) -> String + Send + Sync + 'static,
+    ) -> Routes {
         let exposition = move |_: &Request<'_>| {
             let mut body = Vec::new();
             metrics.render(&mut body);
             Reply::ok(TEXT_FORMAT, body)
         };
         let alive = |_: &Request<'_>| Reply::text(200, "ok\n");
-        Routes { version, rows: Vec::new() }
+        Routes { page: Box::new(page), rows: Vec::new() }
             .with("/metrics", "metrics for Prometheus", exposition)
             .with("/healthz", "whether the agent is alive", alive)
             .with("/-/healthy", "the same", alive)
@@ -55,26 +61,13 @@ impl Routes {
 
     fn answer(&self, request: &Request<'_>) -> Reply {
         if request.path == "/" {
-            return Reply::ok(HTML, self.landing_page());
+            let links: Vec<_> = self.rows.iter().map(|row| (row.path, row.about)).collect();
+            return Reply::ok(HTML, (self.page)(&links, request.query));
         }
         match self.rows.iter().find(|row| row.path == request.path) {
             Some(row) => (row.answer)(request),
             None => Reply::status(404),
         }
-    }
-
-    fn landing_page(&self) -> String {
-        let mut page = String::from("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">");
-        page.push_str("<title>chaos-agent</title></head>\n<body><h1>chaos-agent</h1>\n<p>Version ");
-        page.push_str(self.version);
-        page.push_str("</p>\n<ul>\n");
-        for Route { path, about, .. } in &self.rows {
-            for part in ["<li><a href=\"", path, "\">", path, "</a>: ", about, "</li>\n"] {
-                page.push_str(part);
-            }
-        }
-        page.push_str("</ul></body></html>\n");
-        page
     }
 }
 
@@ -85,17 +78,16 @@ mod tests {
 
     #[test]
     fn every_row_is_answered_and_linked() {
-        let routes = Routes::new("1.2.3", Arc::new(Metrics::new("1.2.3", 1))).with(
-            "/status",
-            "what is active",
-            |_| Reply::text(200, "none\n"),
-        );
-        let get = |path| routes.answer(&Request { method: Method::Get, path, query: "" });
+        let page = |links: &[(&str, &str)], query: &str| format!("{links:?} {query:?}");
+        let routes =
+            Routes::new(Arc::new(Metrics::new("1.2.3", 1)), page)
+                .with("/status", "what is active", |_| Reply::text(200, "none\n"));
+        let get = |path| routes.answer(&Request { method: Method::Get, path, query: "a=b" });
         let page = String::from_utf8(get("/").body).unwrap();
-        assert!(page.contains("Version 1.2.3"), "{page}");
+        assert!(page.ends_with(" \"a=b\""), "{page}");
         for path in ["/metrics", "/healthz", "/-/healthy", "/status"] {
             assert_eq!(get(path).status, 200, "{path}");
-            assert!(page.contains(&format!("href=\"{path}\"")), "{path} in {page}");
+            assert!(page.contains(&format!("(\"{path}\", ")), "{path} in {page}");
         }
         for path in ["/metrics/", "/nope", "//"] {
             assert_eq!(get(path).status, 404, "{path}");

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 const RETRY: Duration = Duration::from_secs(60);
 
 /// The file `path` with its older parts `path.1` (the newest), `path.2` and so on.
-pub(super) struct RotatedFile {
+pub struct RotatedFile {
     path: PathBuf,
     /// In bytes; 0 never rotates.
     max_size: u64,

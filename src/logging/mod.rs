@@ -7,9 +7,9 @@
 mod file;
 mod line;
 
+pub use file::RotatedFile;
 pub use line::json_string;
 
-use file::RotatedFile;
 use line::Line;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use std::fmt;
@@ -182,7 +182,8 @@ fn directive(text: &str) -> bool {
     }
 }
 
-fn hostname() -> String {
+/// The name of this machine, which in a pod is the name of the pod.
+pub fn hostname() -> String {
     let file = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
     let name = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty()).or_else(file);
     name.map_or_else(|| "unknown".to_owned(), |name| name.trim().to_owned())

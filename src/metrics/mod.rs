@@ -10,6 +10,7 @@ pub use store::{Family, Kind};
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 use store::Store;
 
 /// How an injection ended.
@@ -68,6 +69,25 @@ static RELOAD: Family = Family {
     labels: &[],
 };
 
+static REVERTS_FAILED: Family = Family {
+    name: "chaos_reverts_failed_total",
+    help: "Changes that an injection could not take back; the guard goes on with these.",
+    kind: Kind::Counter,
+    labels: &["failure_type"],
+};
+static RELOADED_AT: Family = Family {
+    name: "chaos_config_last_reload_success_timestamp_seconds",
+    help: "Time since unix epoch in seconds at which the configuration in use was loaded.",
+    kind: Kind::Gauge,
+    labels: &[],
+};
+
+/// Whole seconds since 1970.
+fn unix_seconds() -> f64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_secs() as f64
+}
+
 /// The agent's metrics.
 #[derive(Debug)]
 pub struct Metrics {
@@ -83,6 +103,7 @@ impl Metrics {
         let mut store = Store::default();
         store.set(&INFO, &[version, &seed.to_string()], 1.0);
         store.set(&RELOAD, &[], 1.0);
+        store.set(&RELOADED_AT, &[], unix_seconds());
         Metrics { store: Mutex::new(store), process: process::Process::new(), length: AtomicUsize::new(4096) }
     }
 
@@ -93,12 +114,18 @@ impl Metrics {
             store.touch(&INJECTIONS, &[failure_type, status.name()]);
         }
         store.touch(&ACTIVE, &[failure_type]);
+        store.touch(&REVERTS_FAILED, &[failure_type]);
         store.touch(&DURATION, &[failure_type]);
     }
 
     /// Counts an injection that ended, or that was not made.
     pub fn count(&self, failure_type: &str, status: Status) {
         self.add(&INJECTIONS, &[failure_type, status.name()], 1.0);
+    }
+
+    /// Counts changes that an injection could not take back.
+    pub fn reverts_failed(&self, failure_type: &str, count: usize) {
+        self.add(&REVERTS_FAILED, &[failure_type], count as f64);
     }
 
     /// Changes the number of active injections of this type: +1 when one begins, -1 when it ends.
@@ -111,9 +138,13 @@ impl Metrics {
         self.observe(&DURATION, &[failure_type], seconds);
     }
 
-    /// Records whether the last attempt to load the configuration succeeded.
+    /// Records whether the last attempt to load the configuration succeeded, and when one did.
     pub fn reloaded(&self, successful: bool) {
-        self.set(&RELOAD, &[], f64::from(successful));
+        let mut store = self.lock();
+        store.set(&RELOAD, &[], f64::from(successful));
+        if successful {
+            store.set(&RELOADED_AT, &[], unix_seconds());
+        }
     }
 
     /// Makes a series of any family appear, at zero; one label value for each of the family's labels.
@@ -129,6 +160,11 @@ impl Metrics {
     /// Sets a gauge of any family, or a counter whose total is kept elsewhere.
     pub fn set(&self, family: &'static Family, labels: &[&str], to: f64) {
         self.lock().set(family, labels, to);
+    }
+
+    /// Takes a series of any family away, for what is not there any more.
+    pub fn forget(&self, family: &'static Family, labels: &[&str]) {
+        self.lock().forget(family, labels);
     }
 
     /// Counts an observation in a histogram of any family.

@@ -79,6 +79,16 @@ impl Store {
         }
     }
 
+    /// Takes a series away; nothing happens where there is none.
+    pub fn forget(&mut self, family: &'static Family, labels: &[&str]) {
+        self.text = None;
+        let labels = label_text(family.labels, labels);
+        for entry in self.entries.iter_mut().filter(|entry| entry.family.name == family.name) {
+            entry.series.retain(|series| series.labels != labels);
+        }
+        self.entries.retain(|entry| !entry.series.is_empty());
+    }
+
     /// Counts one observation in a histogram.
     pub fn observe(&mut self, family: &'static Family, labels: &[&str], seen: f64) {
         let Kind::Histogram(bounds) = family.kind else { return };

@@ -19,6 +19,16 @@ pub struct Node {
     pub value: Value,
 }
 
+impl Node {
+    /// The value behind a key, if this is a mapping that has it.
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        match &self.value {
+            Value::Map(pairs) => pairs.iter().find(|pair| pair.key == key).map(|pair| &pair.node),
+            _ => None,
+        }
+    }
+}
+
 /// Every kind of value that a settings file may hold.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {

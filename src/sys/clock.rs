@@ -8,5 +8,6 @@ pub fn boot_ms() -> u64 {
     // SAFETY: `now` outlives the call and is the timespec that clock_gettime(2) writes.
     let result = super::check(unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut now) });
     debug_assert!(result.is_ok(), "{:?}", io::Error::last_os_error());
-    now.tv_sec.unsigned_abs() * 1000 + now.tv_nsec.unsigned_abs() / 1_000_000
+    // Both are 32 bits wide on a 32-bit machine; the clock never goes below zero.
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
 }

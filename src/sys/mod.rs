@@ -3,10 +3,12 @@
 //! `EINTR` is retried inside unless the doc comment says otherwise.
 #![allow(unsafe_code)]
 
+pub mod bell;
 pub mod clock;
 pub mod disk;
 pub mod event;
 pub mod file;
+pub mod inotify;
 pub mod memory;
 pub mod net;
 pub mod netlink;

@@ -1,7 +1,7 @@
-//! What std's `TcpListener` does not offer.
+//! What std's `TcpListener` and `TcpStream` do not offer.
 
 use std::io;
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// Sets how many connections may wait to be accepted; std fixes 128. The kernel caps it at
@@ -48,4 +48,55 @@ pub fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
     })?;
     // SAFETY: the kernel returned this descriptor just now and nobody else knows it.
     Ok(TcpStream::from(unsafe { OwnedFd::from_raw_fd(fd) }))
+}
+
+/// A TCP socket of either family that is not connected yet, non-blocking and closed on exec: socket(2).
+///
+/// # Errors
+/// As socket(2): no descriptor left, or `EAFNOSUPPORT` on a kernel without that family.
+pub fn tcp_socket(ipv6: bool) -> io::Result<TcpStream> {
+    let family = if ipv6 { libc::AF_INET6 } else { libc::AF_INET };
+    let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: takes three integers and returns a descriptor; no pointer is involved.
+    let fd = super::check(unsafe { libc::socket(family, kind, 0) })?;
+    // SAFETY: the kernel returned this descriptor just now and nobody else knows it.
+    Ok(TcpStream::from(unsafe { OwnedFd::from_raw_fd(fd) }))
+}
+
+/// Connects a socket of the family of `to`: connect(2), where std only has the blocking one. Not repeated when
+/// interrupted: the kernel goes on.
+///
+/// # Errors
+/// `EINPROGRESS` when it has only begun: the socket becomes writable at the end, and `take_error` says how that
+/// was. Else as connect(2).
+pub fn connect(socket: &TcpStream, to: SocketAddr) -> io::Result<()> {
+    let port = to.port().to_be();
+    let result = match to {
+        SocketAddr::V4(to) => {
+            let address = libc::sockaddr_in {
+                sin_family: libc::AF_INET as _,
+                sin_port: port,
+                sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(to.ip().octets()) },
+                sin_zero: [0; 8],
+            };
+            let length = size_of_val(&address) as libc::socklen_t;
+            // SAFETY: `address` is a sockaddr_in of this frame and `length` its size; the kernel reads it during
+            // the call.
+            unsafe { libc::connect(socket.as_raw_fd(), (&raw const address).cast(), length) }
+        }
+        SocketAddr::V6(to) => {
+            let address = libc::sockaddr_in6 {
+                sin6_family: libc::AF_INET6 as _,
+                sin6_port: port,
+                sin6_flowinfo: to.flowinfo(),
+                sin6_addr: libc::in6_addr { s6_addr: to.ip().octets() },
+                sin6_scope_id: to.scope_id(),
+            };
+            let length = size_of_val(&address) as libc::socklen_t;
+            // SAFETY: `address` is a sockaddr_in6 of this frame and `length` its size; the kernel reads it during
+            // the call.
+            unsafe { libc::connect(socket.as_raw_fd(), (&raw const address).cast(), length) }
+        }
+    };
+    super::check(result).map(drop)
 }

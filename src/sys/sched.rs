@@ -68,7 +68,7 @@ fn clock(id: libc::clockid_t) -> io::Result<Duration> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` outlives the call and is the timespec that clock_gettime(2) writes.
     super::check(unsafe { libc::clock_gettime(id, &raw mut time) })?;
-    Ok(Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0)))
+    Ok(Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0)))
 }
 
 #[cfg(test)]

@@ -55,8 +55,13 @@ pub const CAP_NET_ADMIN: u32 = 12;
 /// The capability to signal processes of other users (linux/capability.h).
 pub const CAP_KILL: u32 = 5;
 
-/// Whether the calling thread's effective set holds `capability`: capget(2), version 3 (linux/capability.h).
+/// Whether the calling thread's effective set holds `capability` (its number in linux/capability.h).
 pub fn has_capability(capability: u32) -> bool {
+    capabilities() & 1 << (capability % 64) != 0
+}
+
+/// The calling thread's effective set, a bit a capability: capget(2), version 3 (linux/capability.h).
+pub fn capabilities() -> u64 {
     /// `struct __user_cap_header_struct`.
     #[repr(C)]
     struct Header {
@@ -75,5 +80,6 @@ pub fn has_capability(capability: u32) -> bool {
     let mut data = [Data::default(); 2];
     // SAFETY: `header` and the two `data` outlive the call and have the layouts that version 3 asks for.
     let result = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, data.as_mut_ptr()) };
-    result == 0 && data[(capability / 32) as usize & 1].effective & (1 << (capability % 32)) != 0
+    // Nothing was written where the kernel refused.
+    if result == 0 { u64::from(data[1].effective) << 32 | u64::from(data[0].effective) } else { 0 }
 }

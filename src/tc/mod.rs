@@ -11,6 +11,7 @@ pub mod link;
 pub mod message;
 pub mod netem;
 pub mod print;
+pub mod probe;
 pub mod qdisc;
 pub mod sched;
 pub mod u32;

@@ -1,6 +1,7 @@
 //! A real Prometheus scrapes the real agent and answers questions about it.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::exposition::check;
@@ -14,21 +15,26 @@ failures:
   process: {enabled: true, probability: 1, target_name: no-such-program-anywhere}
 ";
 
-struct Prometheus {
+pub struct Prometheus {
     port: u16,
     _process: Victim,
     _folder: Folder,
 }
 
 impl Prometheus {
-    fn scraping(target: u16) -> Prometheus {
+    /// One that scrapes an agent five times a second, as the container of a pod, and evaluates the rules of a file as
+    /// often.
+    pub fn scraping(target: u16, rules: Option<&Path>) -> Prometheus {
         let folder = Folder::new();
         let port = free_port();
+        let rules = rules.map(|file| format!("'{}'", file.display())).unwrap_or_default();
         let config = folder.write(
             "prometheus.yml",
             format!(
-                "global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}\n\
-                 scrape_configs: [{{job_name: chaos, static_configs: [{{targets: ['127.0.0.1:{target}']}}]}}]\n"
+                "global: {{scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 200ms}}\n\
+                 rule_files: [{rules}]\n\
+                 scrape_configs:\n  - job_name: chaos\n    static_configs:\n      - targets: ['127.0.0.1:{target}']\n        \
+                 labels: {{namespace: web, pod: web-1}}\n"
             ),
         );
         let process = Victim::spawn(
@@ -48,7 +54,7 @@ impl Prometheus {
     }
 
     /// The values that a PromQL expression has now, in Prometheus' order.
-    fn query(&self, expression: &str) -> Result<Vec<f64>, String> {
+    pub fn query(&self, expression: &str) -> Result<Vec<f64>, String> {
         let mut escaped = String::new();
         for byte in expression.bytes() {
             match byte {
@@ -64,6 +70,11 @@ impl Prometheus {
         Ok(values.filter_map(|rest| rest.split('"').nth(1)?.parse().ok()).collect())
     }
 
+    /// What a path of its API answers.
+    pub fn get(&self, path: &str) -> String {
+        get(self.port, path).unwrap().1
+    }
+
     /// Waits until the expression has exactly one value, one that satisfies `test`.
     fn wait(&self, expression: &str, test: impl Fn(f64) -> bool) -> f64 {
         wait_for(expression, || match self.query(expression)?.as_slice() {
@@ -76,7 +87,7 @@ impl Prometheus {
 #[test]
 fn prometheus_sees_the_injections_move() {
     let agent = Agent::start(BUSY);
-    let prometheus = Prometheus::scraping(agent.port);
+    let prometheus = Prometheus::scraping(agent.port, None);
     prometheus.wait("up{job=\"chaos\"}", |up| up == 1.0);
     let total = "chaos_injections_total{failure_type=\"cpu\",status=\"success\"}";
     let first = prometheus.wait(total, |count| count >= 1.0);

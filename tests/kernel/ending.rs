@@ -1,6 +1,6 @@
 //! A network fault ends whatever happens: to the agent, to its guard, to the interface.
 
-use crate::support::{Link, Namespace, run, tc, wait_for};
+use crate::support::{Link, Namespace, agent_path, run, tc, wait_for};
 use crate::wire::*;
 use chaos_agent::sys::netlink::Netlink;
 use chaos_agent::tc::{Qdisc, link, qdiscs};
@@ -91,6 +91,27 @@ fn an_agent_that_is_stopped_past_the_end_of_a_fault_does_not_prolong_it() {
     agent.signal(libc::SIGCONT);
     agent.wait_log("gone before its time");
     assert!(agent.log().contains("the agent is late"), "{}", agent.log());
+}
+
+#[test]
+fn a_halt_reverts_the_fault_in_both_directions_and_a_resume_brings_it_back() {
+    let link = Link::new("halt");
+    let before = state(&link.near);
+    let agent = Agent::start_with(
+        link.near.command(agent_path()),
+        "delay_ms: 5, direction: both, duration_seconds: 600",
+        "1",
+    );
+    agent.wait_active(&link.near);
+    assert_ne!(state(&link.near), before);
+    agent.signal(libc::SIGUSR1);
+    agent.wait_log("all reverted, ended early by a halt");
+    assert_eq!(state(&link.near), before, "{}", agent.log());
+    agent.signal(libc::SIGUSR2);
+    agent.wait_active(&link.near);
+    agent.signal(libc::SIGTERM);
+    drop(agent);
+    until_clean(&link.near, &before);
 }
 
 #[test]

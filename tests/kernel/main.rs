@@ -4,6 +4,7 @@
 
 mod cpu;
 mod disk;
+mod doctor;
 mod ending;
 mod figures;
 mod grouped;

@@ -28,12 +28,13 @@ fn a_delay_is_what_was_asked_for_with_either_tc_and_the_queues_are_as_before_at_
             let found: Vec<f64> = found.into_iter().map(|trip| trip.expect("an answer") - base).collect();
             let mut sorted = found.clone();
             sorted.sort_by(f64::total_cmp);
-            let (average, quick) = (mean(&found), sorted[sorted.len() / 4]);
-            println!("delay asked {delay} ms, mean {average:.3}, first quartile {quick:.3} ({program})");
-            // A loaded machine that emulates this one only makes packets later, and not all of them: what the
-            // quick ones took is the fault's, within 2 % or 1 ms; two-way trips and the base have their noise.
+            let (average, first, quick) = (mean(&found), sorted[0], sorted[sorted.len() / 10]);
+            println!("delay asked {delay} ms, mean {average:.3}, first tenth {quick:.3} ({program})");
+            // A loaded machine that emulates this one only makes packets later, most of them: no packet may be early,
+            // and what the quick ones took is the fault's, within 2 % or 1 ms; two-way trips and the base have their
+            // noise.
             let most = f64::max(1.0, delay * 0.02);
-            assert!(quick > delay - most && quick < delay + 3.0 * most, "asked {delay}: {found:?}");
+            assert!(first > delay - most && quick < delay + 3.0 * most, "asked {delay}: {found:?}");
             agent.signal(libc::SIGTERM);
             assert_eq!(agent.wait_exit(), Some(0), "{}", agent.log());
             assert_eq!(state(&link.near), before, "{}", agent.log());

@@ -40,6 +40,33 @@ fn of_two_faults_on_one_side_of_an_interface_the_second_waits_and_the_first_stay
 }
 
 #[test]
+fn another_agent_and_a_fault_by_hand_leave_the_fault_of_a_running_agent_alone() {
+    let link = Link::new("others");
+    let before = state(&link.near);
+    let agent = Agent::start(&link.near, "delay_ms: 20, direction: both, duration_seconds: 600");
+    agent.wait_active(&link.near);
+    let during = state(&link.near);
+    let inject = |words: &[&str]| {
+        let mut command = link.near.command(agent_path());
+        let done = command.args(["inject", "network", "delay_ms=5"]).args(words).output().unwrap();
+        (done.status.code(), String::from_utf8_lossy(&done.stdout).into_owned())
+    };
+    let (code, out) = inject(&["interface=eth0", "--for", "1s"]);
+    assert!(code == Some(2) && out.contains("another agent has its fault on eth0"), "{out}");
+    assert_eq!(state(&link.near), during);
+    // A second agent finds marks at its start, and knows whose they are.
+    let second = Agent::start(&link.near, "delay_ms: 5, duration_seconds: 1");
+    second.wait_log("belongs to another agent that runs here; left alone");
+    second.wait_log("skipped: another agent has its fault on eth0");
+    assert!(!second.log().contains("removed what"), "{}", second.log());
+    end(second, &link.near, &during);
+    end(agent, &link.near, &before);
+    let (code, out) = inject(&["interface=eth0", "--for", "100ms"]);
+    assert!(code == Some(0) && out.contains("inject: success"), "{out}");
+    assert_eq!(state(&link.near), before);
+}
+
+#[test]
 fn a_fault_whose_setting_up_takes_long_still_lasts_as_long_as_it_should() {
     let link = Link::new("slow");
     let before = state(&link.near);

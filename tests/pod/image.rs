@@ -72,8 +72,23 @@ fn without_a_config_it_says_where_it_looked() {
 }
 
 #[test]
-fn the_manifests_name_the_image_of_this_version() {
+fn everything_in_deploy_names_the_image_of_this_version() {
+    let root = crate::podman::root();
+    let mut found = 0;
+    for folder in ["plain", "kustomize/component", "policies"] {
+        for entry in fs::read_dir(root.join("deploy").join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            let Ok(text) = fs::read_to_string(&path) else { continue };
+            let named =
+                |line: &&str| line.trim_start().starts_with("image: ") && line.contains("chaos-agent");
+            for line in text.lines().filter(named) {
+                let image =
+                    line.trim().trim_start_matches("image: ").trim_end_matches(',').trim_matches('\'');
+                assert_eq!(image, AGENT_IMAGE, "{}", path.display());
+                found += 1;
+            }
+        }
+    }
+    assert_eq!(found, 7, "images named");
     assert!(manifest_images().iter().any(|image| image == AGENT_IMAGE), "{:?}", manifest_images());
-    let compose = fs::read_to_string(crate::podman::root().join("deploy/compose.yaml")).unwrap();
-    assert!(compose.contains(AGENT_IMAGE));
 }

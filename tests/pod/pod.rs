@@ -1,4 +1,4 @@
-//! A pod made from `deploy/sidecar.yaml`: edited where a case asks for it, watched from outside, removed at the end.
+//! A pod made from `deploy/plain/sidecar.yaml`: edited where a case asks for it, watched from outside, removed at the end.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -31,9 +31,9 @@ impl Pod {
     pub fn play(config: Option<&str>, edits: &[(&str, &str)]) -> Pod {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         podman::images();
-        let mut text = fs::read_to_string(podman::root().join("deploy/sidecar.yaml")).unwrap();
+        let mut text = fs::read_to_string(podman::root().join("deploy/plain/sidecar.yaml")).unwrap();
         for (from, to) in edits {
-            assert!(text.contains(from), "deploy/sidecar.yaml has no {from:?}");
+            assert!(text.contains(from), "deploy/plain/sidecar.yaml has no {from:?}");
             text = text.replace(from, to);
         }
         if let Some(config) = config {

@@ -92,7 +92,7 @@ ENTRYPOINT ["/bin/sh", "-c", "exec -a httpd /bin/nginx -f -p 8080 -h /bin"]
 "#;
 
 /// The application's image in the manifest.
-fn app_image() -> String {
+pub fn app_image() -> String {
     let images = manifest_images();
     images
         .into_iter()
@@ -102,7 +102,7 @@ fn app_image() -> String {
 
 /// Every image that the manifest names, in its order.
 pub fn manifest_images() -> Vec<String> {
-    let text = fs::read_to_string(root().join("deploy/sidecar.yaml")).unwrap();
+    let text = fs::read_to_string(root().join("deploy/plain/sidecar.yaml")).unwrap();
     text.lines().filter_map(|line| line.trim().strip_prefix("image: ").map(str::to_owned)).collect()
 }
 

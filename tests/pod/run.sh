@@ -2,7 +2,8 @@
 # TL;DR: ./build.sh test pod [-- FILTER...]   (CHAOS_AGENT names the product)
 #
 # Runs the pod tier: finds or installs podman and what it needs, then the libtest program. The tests keep their
-# images and containers under target/pod and use no network; podman's own store is not touched.
+# images and containers under target/pod and use no network; podman's own store and a Docker daemon that runs here are
+# not touched.
 # Exit code: 0 all passed, 1 failed, 75 a part is missing.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/../.."
@@ -11,6 +12,8 @@ cd "$(dirname "$(readlink -f "$0")")/../.."
 
 [ "$(id -u)" = 0 ] || lacking "root (the tests enter the pod's namespaces)"
 provide podman=podman runc=runc conmon=conmon catatonit=catatonit || lacking "packages for the pod tier"
+# Docker and Compose for compose.yaml alone. Its daemon is the test's own and sees no network of this machine.
+provide dockerd=docker.io docker=docker.io docker-compose=docker-compose ip=iproute2 || lacking "docker.io and docker-compose"
 provide_busybox || lacking "busybox-static"
 mapfile -t offline < <([ -z "$OFFLINE" ] || echo --offline)
 export CHAOS_TARGET=$TARGET_DIR

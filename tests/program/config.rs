@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 /// `validate FILE` with bounds on memory (KiB of address space) and CPU time (seconds) that no honest config
 /// comes near: a bomb that goes off ends by a signal instead of exit code 64.
 fn validate(file: &Path) -> Output {
-    let script = "ulimit -v 262144; ulimit -t 20; exec \"$0\" validate \"$1\"";
+    let script = "ulimit -v ${CHAOS_ADDRESS_SPACE:-262144}; ulimit -t 20; exec \"$0\" validate \"$1\"";
     Command::new("sh")
         .args(["-c", script])
         .arg(binary())
@@ -34,7 +34,7 @@ fn bad_files() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let wide = format!("a: &a \"{}\"\nb: [{}]\n", "x".repeat(30_000), "*a,".repeat(10_000));
     let utf16: Vec<u8> =
         [0xff, 0xfe].into_iter().chain(GOOD.encode_utf16().flat_map(u16::to_le_bytes)).collect();
-    let own = std::fs::read(binary()).unwrap();
+    let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
     vec![
         ("empty", vec![], "the file is empty"),
         ("comment", b"# later\n".to_vec(), "the file is empty"),

@@ -27,7 +27,7 @@ fn server_process() {
     for kind in ["cpu", "memory", "process", "network"] {
         metrics.register(kind);
     }
-    let routes = Routes::new("1.2.3", metrics)
+    let routes = Routes::new(metrics, |links, _| format!("{links:?}"))
         .with("/big", "a long body", |_| Reply::text(200, vec![b'x'; BIG]))
         .into_handler();
     let handle = spawn(LOOPBACK, 0, routes).unwrap();
@@ -186,7 +186,7 @@ fn each_path_is_answered_to_get_and_head_and_to_nothing_else() {
         }
     }
     let page = client.get("/").body;
-    assert!(page.contains("1.2.3") && page.contains("href=\"/metrics\""), "{page}");
+    assert!(page.contains("(\"/metrics\", "), "{page}");
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn requests_sent_ahead_or_byte_by_byte_are_answered_in_order() {
 
 #[test]
 fn every_address_means_both_families() {
-    let routes = || Routes::new("1", Arc::new(Metrics::new("1", 1))).into_handler();
+    let routes = || Routes::new(Arc::new(Metrics::new("1", 1)), |_, _| String::new()).into_handler();
     let everywhere = spawn(Ipv6Addr::UNSPECIFIED.into(), 0, routes()).unwrap();
     let port = everywhere.local_addr().unwrap().port();
     assert_eq!(Client::connect((Ipv4Addr::LOCALHOST, port).into()).get("/healthz").status, 200);
@@ -243,7 +243,7 @@ fn every_address_means_both_families() {
 
 #[test]
 fn stopping_closes_the_port_and_every_connection() {
-    let routes = Routes::new("1", Arc::new(Metrics::new("1", 1))).into_handler();
+    let routes = Routes::new(Arc::new(Metrics::new("1", 1)), |_, _| String::new()).into_handler();
     let handle = spawn(LOOPBACK, 0, routes).unwrap();
     let address = handle.local_addr().unwrap();
     let mut served = Client::connect(address);
@@ -260,7 +260,8 @@ fn a_port_in_use_is_taken_once_it_is_free() {
     let own = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
     let taken = TcpListener::bind((own, 0)).unwrap();
     let address = taken.local_addr().unwrap();
-    let routes = Routes::new("port-in-use", Arc::new(Metrics::new("port-in-use", 1))).into_handler();
+    let routes =
+        Routes::new(Arc::new(Metrics::new("port-in-use", 1)), |_, _| "port-in-use".to_owned()).into_handler();
     let handle = spawn(own, address.port(), routes).unwrap();
     assert_eq!(handle.local_addr(), None);
     drop(taken);

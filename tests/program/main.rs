@@ -2,10 +2,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod agent;
+mod client;
 mod config;
 mod disk;
+mod doctor;
 mod http;
 mod local;
 mod logging;
+mod operate;
+mod page;
+mod plan;
 mod process;
+mod steady;
 mod support;

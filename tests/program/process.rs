@@ -42,6 +42,14 @@ fn a_paused_process_goes_on_at_the_end_at_a_stop_and_after_kill_9() {
     let long = config(&format!("{PAUSE}, duration_seconds: 3600"));
     let agent = Agent::start(&long);
     wait_state(victim.pid(), "T");
+    agent.wait_metric("chaos_injection_active{failure_type=\"process\"}", |value| value == 1.0);
+    let (_, text) = get(agent.port, "/status?format=text").unwrap();
+    assert!(
+        text.starts_with("1 fault is ACTIVE\n  process (process): pauses 1 of 1 ")
+            && text.contains(" for 3600 s; 3"),
+        "{text}"
+    );
+    assert_eq!(state(victim.pid()), 'T', "it stays stopped");
     assert_eq!(agent.stop().0, 0);
     assert_eq!(state(victim.pid()), 'S', "a clean stop");
 

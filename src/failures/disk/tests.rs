@@ -70,6 +70,7 @@ fn inject(failure: &Disk, cancel: &Cancel, ms: u64, on_active: &(dyn Fn() + Sync
         measure: &|(_, labels), value| measured.lock().unwrap().push((labels, value)),
         guard: &Guard::new(),
         active: AtomicBool::new(false),
+        facts: &crate::failures::Facts::default(),
     };
     let outcome = failure.inject(&injection);
     let active = injection.active.load(Ordering::Acquire);

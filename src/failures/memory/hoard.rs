@@ -134,14 +134,22 @@ fn touch(bytes: &mut [u8]) {
 /// both halves of a wide product, each mixed with what hides its weak bits. The counter goes on, so no two pages
 /// are alike.
 fn randomize(bytes: &mut [u8], state: &mut u64) {
-    let mut next = || {
-        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let wide = u128::from(*state) * u128::from(*state ^ 0xe703_7ed1_a0b4_28db);
-        (wide ^ (wide >> 64) ^ (u128::from(state.rotate_left(32)) << 64)).to_ne_bytes()
-    };
+    const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut counter = *state; // stays in a register
     let (words, rest) = bytes.as_chunks_mut::<16>();
-    words.fill_with(&mut next);
-    rest.copy_from_slice(next().get(..rest.len()).unwrap_or_default());
+    for word in words {
+        counter = counter.wrapping_add(STEP);
+        *word = mixed(counter);
+    }
+    counter = counter.wrapping_add(STEP);
+    rest.copy_from_slice(mixed(counter).get(..rest.len()).unwrap_or_default());
+    *state = counter;
+}
+
+#[inline(always)] // a call a word, which a build for size prefers, takes several times as long
+fn mixed(counter: u64) -> [u8; 16] {
+    let wide = u128::from(counter) * u128::from(counter ^ 0xe703_7ed1_a0b4_28db);
+    (wide ^ (wide >> 64) ^ (u128::from(counter.rotate_left(32)) << 64)).to_ne_bytes()
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
-//! Who has which side of an interface: all faults of the agent carry the same marks, so two at a time on one
-//! side would take each other for a left-over.
+//! Who has which side of an interface: all faults of all agents carry the same marks, so two at a time on one side
+//! would take each other for a left-over.
 
 use crate::tc::link::Link;
+use crate::undo;
+use std::io::ErrorKind;
+use std::os::unix::net::UnixListener;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Index of an interface, and whether it is the outgoing side.
@@ -15,38 +18,50 @@ fn claimed() -> MutexGuard<'static, Vec<Side>> {
 
 /// Sides that one injection has to itself until this is dropped.
 #[derive(Debug)]
-pub struct Claim(Vec<Side>);
+pub struct Claim {
+    sides: Vec<Side>,
+    /// Keep other agents of the namespace away.
+    _held: Vec<UnixListener>,
+}
 
 impl Claim {
-    /// Claims the sides of all these interfaces, or says the name of one that another injection has.
+    /// Claims the sides of all these interfaces, or says who has one of them.
     pub fn new<'a>(
         links: impl Iterator<Item = &'a Link>,
         egress: bool,
         ingress: bool,
     ) -> Result<Claim, String> {
         let mut taken = claimed();
-        let mut wanted = Vec::new();
+        let (mut sides, mut held) = (Vec::new(), Vec::new());
         for link in links {
             for (_, outgoing) in [(egress, true), (ingress, false)].into_iter().filter(|(wants, _)| *wants) {
                 if taken.contains(&(link.index, outgoing)) {
-                    return Err(link.name.clone());
+                    return Err(format!("another entry has its fault on {} at this time", link.name));
                 }
-                wanted.push((link.index, outgoing));
+                match undo::hold(link.index, outgoing) {
+                    Ok(socket) => held.push(socket),
+                    Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                        return Err(format!("another agent has its fault on {} at this time", link.name));
+                    }
+                    // Without a socket, other agents have to look out themselves.
+                    Err(error) => log::warn!("cannot hold {} against other agents: {error}", link.name),
+                }
+                sides.push((link.index, outgoing));
             }
         }
-        taken.extend(&wanted);
-        Ok(Claim(wanted))
+        taken.extend(&sides);
+        Ok(Claim { sides, _held: held })
     }
 
     /// Whether the side belongs to this injection.
     pub fn has(&self, index: i32, outgoing: bool) -> bool {
-        self.0.contains(&(index, outgoing))
+        self.sides.contains(&(index, outgoing))
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        claimed().retain(|side| !self.0.contains(side));
+        claimed().retain(|side| !self.sides.contains(side));
     }
 }
 
@@ -61,8 +76,14 @@ mod tests {
         let out = Claim::new(both.iter(), true, false).unwrap();
         assert!(out.has(-7, true) && !out.has(-7, false));
         let into = Claim::new(both[..1].iter(), false, true).unwrap();
-        assert_eq!(Claim::new(both.iter().rev(), true, true).unwrap_err(), "eth-8");
+        let taken = Claim::new(both.iter().rev(), true, true).unwrap_err();
+        assert_eq!(taken, "another entry has its fault on eth-8 at this time");
         drop((out, into));
+        drop(Claim::new(both.iter(), true, true).unwrap());
+        let other = undo::hold(-8, true).unwrap();
+        let taken = Claim::new(both.iter(), true, false).unwrap_err();
+        assert_eq!(taken, "another agent has its fault on eth-8 at this time");
+        drop(other);
         drop(Claim::new(both.iter(), true, true).unwrap());
     }
 }

@@ -6,6 +6,7 @@
 
 mod claims;
 mod plan;
+mod ready;
 mod resolve;
 mod rule;
 mod settings;
@@ -128,6 +129,7 @@ impl Network {
         for words in lines {
             let words = words.join(" ");
             log::info!("{}: tc {words}", injection.entry);
+            injection.facts.command(format!("tc {words}"));
             input += &words;
             input.push('\n');
         }
@@ -199,7 +201,9 @@ impl Network {
 }
 
 fn add_ifb(injection: &Injection<'_>, netlink: &Netlink, name: &str) -> Result<()> {
-    log::info!("{}: ip link add {name} up type ifb", injection.entry);
+    let words = format!("ip link add {name} up type ifb");
+    log::info!("{}: {words}", injection.entry);
+    injection.facts.command(words);
     link::create_ifb(netlink, name).map_err(|refusal| {
         let hint = if refusal.is(libc::EOPNOTSUPP) {
             "the kernel has no ifb, which faults on incoming traffic need: on the node, modprobe ifb"
@@ -234,6 +238,14 @@ fn tc_in_path() -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join("tc")).find(|tc| tc.is_file())
 }
 
+/// What is missing and who can bring it.
+fn module_hint(module: &str) -> String {
+    format!(
+        "the kernel has no {module}: on the node, modprobe {module}, or install the package with the extra kernel \
+         modules"
+    )
+}
+
 /// Says what a refusal of the kernel means and what to do about it. The last line that `tc` prints tells the
 /// number of the line that failed: "Command failed -:3".
 fn explain(stderr: &str, lines: &[Vec<String>]) -> Trouble {
@@ -249,17 +261,13 @@ fn explain(stderr: &str, lines: &[Vec<String>]) -> Trouble {
     let hint = if said.contains("not permitted") {
         "the container needs the capability NET_ADMIN and uid 0".to_owned()
     } else if absent {
-        let module = match part {
+        module_hint(match part {
             "u32" => "cls_u32",
             "mirred" => "act_mirred",
             "prio" => "sch_prio",
             "ingress" => "sch_ingress",
             _ => "sch_netem",
-        };
-        format!(
-            "the kernel has no {module}: on the node, modprobe {module}, or install the package with the extra \
-             kernel modules"
-        )
+        })
     } else {
         "these are the kernel's words".to_owned()
     };
@@ -280,6 +288,10 @@ impl Failure for Network {
         let netlink = Netlink::open().doing("open", "a netlink socket")?;
         self.links(host, &netlink)?;
         resolve::exempts(&self.spec, host).map(|_| ())
+    }
+
+    fn ready(&self, host: &Host) -> Result<String> {
+        ready::ready(self, host)
     }
 
     fn describe(&self, _host: &Host) -> String {
@@ -307,9 +319,7 @@ impl Failure for Network {
         // Dropped last, when everything is reverted.
         let claim = match Claim::new(links.iter(), self.egress(), self.ingress()) {
             Ok(claim) => claim,
-            Err(name) => {
-                return Ok(Outcome::Skipped(format!("another entry has its fault on {name} at this time")));
-            }
+            Err(who) => return Ok(Outcome::Skipped(who)),
         };
         clear(injection, &claim)?;
         let mut exempts = resolve::exempts(&self.spec, injection.host)?;

@@ -3,22 +3,18 @@
 
 use super::rule::{Peer, Rule};
 use super::settings::{Exempt, Spec};
-use crate::cancel::{Cancel, Waited};
+use crate::cancel::Cancel;
+use crate::client;
 use crate::error::{Context, Error, Result};
 use crate::failures::Host;
-use crate::sys::event::EventFd;
 use crate::sys::netlink::Netlink;
 use crate::tc::link::{self, Link};
 use crate::undo::IFB;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs};
-use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 /// How long the names of one injection may take to resolve, each.
 const NAME_LIMIT: Duration = Duration::from_secs(5);
-/// Room for getaddrinfo(3), which keeps packets on its stack.
-const STACK: usize = 256 << 10;
 /// The environment variable that holds the node's address: in a pod, the downward API's `status.hostIP`.
 const NODE: &str = "NODE_IP";
 /// A rule with its addresses.
@@ -174,7 +170,7 @@ pub fn addresses(rules: &[Rule], entry: &str, cancel: &Cancel) -> Result<Vec<Kno
             None => None,
             Some(Peer::Net(address, prefix)) => Some(vec![(*address, *prefix)]),
             Some(Peer::Host(name)) => {
-                let found = lookup(name, cancel)?;
+                let found = client::lookup(name, NAME_LIMIT, cancel)?;
                 log::info!("{entry}: {name} is {found:?}");
                 Some(
                     found
@@ -187,36 +183,6 @@ pub fn addresses(rules: &[Rule], entry: &str, cancel: &Cancel) -> Result<Vec<Kno
         known.push(Known { rule: rule.clone(), nets });
     }
     Ok(known)
-}
-
-/// getaddrinfo(3) cannot be interrupted, so it gets a thread that nobody waits for longer than the limit.
-fn lookup(name: &str, cancel: &Cancel) -> Result<Vec<IpAddr>> {
-    let answer = Arc::new((Mutex::new(None), EventFd::new().doing("open", "an eventfd")?));
-    let (theirs, asked) = (Arc::clone(&answer), name.to_owned());
-    let thread = std::thread::Builder::new().name("resolve".to_owned()).stack_size(STACK);
-    thread
-        .spawn(move || {
-            let found = (asked.as_str(), 0)
-                .to_socket_addrs()
-                .map(|found| found.map(|address| address.ip()).collect());
-            *theirs.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
-            theirs.1.signal();
-        })
-        .doing("start", "a thread")?;
-    if cancel.wait_fd(answer.1.as_fd(), NAME_LIMIT) != Waited::Ready {
-        let limit = NAME_LIMIT.as_secs();
-        return Err(Error::refused(format!("the host name {name} was not resolved within {limit} s")));
-    }
-    let found: std::io::Result<Vec<IpAddr>> =
-        answer.0.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_else(|| Ok(Vec::new()));
-    let mut found = found.doing("resolve", name)?;
-    found.sort();
-    found.dedup();
-    if found.is_empty() {
-        Err(Error::refused(format!("the host name {name} has no address")))
-    } else {
-        Ok(found)
-    }
 }
 
 #[cfg(test)]
@@ -250,13 +216,5 @@ mod tests {
         let gateways: Vec<_> = defaults(&host).iter().map(|(_, _, gateway)| gateway.to_string()).collect();
         assert_eq!(gateways, ["192.168.1.1", "10.0.0.1", "fe80::1"]);
         std::fs::remove_dir_all(folder).unwrap();
-    }
-
-    #[test]
-    fn a_name_of_the_hosts_file_resolves_and_a_stop_interrupts() {
-        let cancel = Cancel::new().unwrap();
-        assert!(lookup("localhost", &cancel).unwrap().iter().all(IpAddr::is_loopback));
-        cancel.cancel();
-        assert!(lookup("localhost", &cancel).is_err());
     }
 }

@@ -158,12 +158,7 @@ impl Act<'_> {
 
     fn count(&self, victim: &Victim, number: i32) {
         let signal = signal::name(number);
-        log::info!(
-            "{}: sent {signal} to {victim}, started at tick {}: {}",
-            self.injection.entry,
-            victim.who.start,
-            victim.cmdline
-        );
+        log::info!("{}: sent {signal} to {}", self.injection.entry, victim.full());
         (self.injection.measure)((&SIGNALS, signal::label(number)), 1.0);
     }
 

@@ -6,6 +6,7 @@
 mod act;
 mod find;
 mod pick;
+mod ready;
 mod recovery;
 mod rules;
 mod select;
@@ -157,6 +158,10 @@ impl Failure for ProcessFault {
         open(host).map(drop)
     }
 
+    fn ready(&self, host: &Host) -> Result<String> {
+        ready::ready(self, host)
+    }
+
     fn describe(&self, host: &Host) -> String {
         let (verb, shown) = (self.verb(), &self.selection.shown);
         let found = match open(host).and_then(|mut reader| self.find(host, &mut reader)) {
@@ -186,6 +191,9 @@ impl Failure for ProcessFault {
         let mut victims = Vec::new();
         for candidate in &chosen {
             victims.extend(Victim::hold(&mut reader, candidate, &self.selection)?);
+        }
+        for victim in &victims {
+            injection.facts.victim(victim.full());
         }
         if injection.cancel.is_cancelled() {
             return Ok(Outcome::Skipped("the agent stops".to_owned()));
@@ -252,6 +260,10 @@ impl Failure for ProcessFault {
                 .collect(),
             Err(error) => vec![Err(error)],
         }
+    }
+
+    fn timed(&self) -> bool {
+        matches!(self.action, Action::Pause)
     }
 
     fn series(&self) -> &'static [Series] {

@@ -184,6 +184,7 @@ fn run_until(
         measure: &|(family, labels), value| measured.lock().unwrap().push((family.name, labels, value)),
         guard: &guard,
         active: AtomicBool::new(false),
+        facts: &crate::failures::Facts::default(),
     };
     let outcome = failure.inject(&injection);
     failure.follow(&injection);

@@ -80,6 +80,11 @@ impl Victim {
         Ok(Some(Victim { who: candidate.clone(), cmdline, stopped, handle }))
     }
 
+    /// All that names it: pid, name, start time and command line without secrets.
+    pub fn full(&self) -> String {
+        format!("{self}, started at tick {}: {}", self.who.start, self.cmdline)
+    }
+
     /// Sends a signal. False when the process has ended.
     ///
     /// # Errors

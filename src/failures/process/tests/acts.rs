@@ -315,3 +315,36 @@ fn a_pid_that_somebody_else_has_by_now_is_left_alone() {
     assert!(!victim.without_pidfd().send(&mut reader, libc::SIGTERM).unwrap());
     assert!(Victim::hold(&mut reader, now, &all).unwrap().is_none());
 }
+
+#[test]
+fn readiness_asks_whether_a_victim_may_be_signalled_and_signals_nobody() {
+    let lab = Lab::new();
+    let (host, fault) = (Host::default(), lab.configured("{target_name: WORD, count: 2}"));
+    // Nobody to be a victim now is no reason against the fault, where others can be seen at all.
+    let nobody = fault.ready(&host).unwrap();
+    assert!(nobody.starts_with("kills nobody now: no process that may be a victim matches"), "{nobody}");
+    let alone = lab.configured("target_name: WORD");
+    let alone = ProcessFault { own: 1, ..alone }.ready(&host).unwrap_err().to_string();
+    assert!(alone.contains("shareProcessNamespace: true"), "{alone}");
+    let mut ward = lab.start(b"");
+    assert_eq!(fault.ready(&host).unwrap(), fault.describe(&host));
+    if Reader::new(&host.proc).unwrap().uid(std::process::id()) != Some(0) {
+        return; // only root can become somebody who may not signal the victim
+    }
+    let mut own = Ward::spawn(Command::new(lab.program(b"own")).arg("1000").uid(65534));
+    let (mixed, denied) = std::thread::scope(|scope| {
+        let stranger = scope.spawn(|| {
+            pidfd::become_user(65534).unwrap();
+            let mixed = fault.ready(&host).unwrap();
+            own.0.kill().unwrap();
+            own.0.wait().unwrap();
+            (mixed, fault.ready(&host).unwrap_err().to_string())
+        });
+        stranger.join().unwrap()
+    });
+    let matches = format!("processes matching {:?} may not be signalled", lab.word);
+    assert!(mixed.starts_with("kills 2 of 2") && mixed.ends_with(&format!("; 1 of 2 {matches}")), "{mixed}");
+    let wanted = "; run the agent as their user, or as uid 0 with the capability KILL";
+    assert_eq!(denied, format!("1 of 1 {matches}{wanted}"));
+    assert!(ward.0.try_wait().unwrap().is_none());
+}

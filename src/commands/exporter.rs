@@ -1,0 +1,234 @@
+//! Asking the agent that runs here: where its exporter is, and what it answers.
+
+use super::options;
+use crate::cancel::Cancel;
+use crate::client::{self, Answer, Place, Url};
+use crate::config;
+use crate::error::{Context, Error, Result};
+use crate::settings::{self, Report, Section};
+use std::fs::File;
+use std::io::Read;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The exporter's port where no config says another.
+const PORT: u16 = 8000;
+/// Longer than any answer of the agent.
+const MOST: usize = 1 << 20;
+/// How long an answer may take.
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// What a command line asks for.
+#[derive(Debug)]
+pub struct Asking {
+    config: Option<PathBuf>,
+    port: Option<u16>,
+    /// Somebody else than the agent.
+    url: Option<Url>,
+    limit: Duration,
+    /// Whether `-o json` was given.
+    pub json: bool,
+}
+
+impl Asking {
+    /// Reads `[--config FILE | --port N] [--timeout TIME]`, and `-o json|text` or else a URL.
+    ///
+    /// # Errors
+    /// A wrong command line.
+    pub fn parse(command: &str, args: &[String]) -> Result<Asking> {
+        let mut asking = Asking { config: None, port: None, url: None, limit: LIMIT, json: false };
+        let (status, healthcheck) = (command == "status", command == "healthcheck");
+        let mut words = args.iter();
+        while let Some(word) = words.next() {
+            if let Some(file) = options::value(word, "--config", &mut words)? {
+                asking.config = Some(file.into());
+            } else if let Some(port) = options::value(word, "--port", &mut words)? {
+                let number = port.parse().ok().filter(|port| *port != 0);
+                let wrong = || Error::usage(format!("{port:?} is no port from 1 to 65535"));
+                asking.port = Some(number.ok_or_else(wrong)?);
+            } else if let Some(time) = options::value(word, "--timeout", &mut words)? {
+                asking.limit = options::duration(time)?;
+            } else if let (true, Some(form)) = (status, options::value(word, "-o", &mut words)?) {
+                asking.json = options::is_json(form)?;
+            } else if healthcheck && asking.url.is_none() && !word.starts_with('-') {
+                let wrong = |why: &str| Error::usage(format!("{word:?} {why}"));
+                asking.url = Some(Url::parse(word).map_err(wrong)?);
+            } else {
+                return Err(Error::usage(format!("{command} does not know {word:?}")));
+            }
+        }
+        let whom = [asking.config.is_some(), asking.port.is_some(), asking.url.is_some()];
+        match whom.into_iter().filter(|given| *given).count() {
+            0 | 1 => Ok(asking),
+            _ => Err(Error::usage("--config, --port and a URL are three ways to say who is asked; give one")),
+        }
+    }
+
+    /// Asks for `path`, or for the URL that was given, and returns the body of a good answer.
+    ///
+    /// # Errors
+    /// Nobody answers, somebody else answers, or with another status than 200 to 299.
+    pub fn ask(&self, path: &str) -> Result<String> {
+        let (url, note) = match &self.url {
+            Some(url) => (url.clone(), String::new()),
+            None => {
+                let (place, note) = self.place()?;
+                (Url::new(place, path), note)
+            }
+        };
+        let cancel = Cancel::new().doing("open", "an eventfd")?;
+        let answer = match client::ask(&url, self.limit, &cancel, MOST) {
+            Err(error) if note.is_empty() => return Err(error),
+            Err(error) => return Err(error.hint(note)),
+            Ok(answer) => answer,
+        };
+        self.judge(&url, answer)
+    }
+
+    fn judge(&self, url: &Url, answer: Answer) -> Result<String> {
+        let Answer { status, server, body, cut } = answer;
+        let body = String::from_utf8_lossy(&body).into_owned();
+        // Only one program can have the port, and another one's "ok" says nothing about the agent.
+        if self.url.is_none() && server != "chaos-agent" {
+            let who = if server.is_empty() { String::new() } else { format!(" ({server})") };
+            return Err(Error::refused(format!(
+                "{url} is answered by another program{who}, not by the agent"
+            )));
+        }
+        match status {
+            200..300 if !cut => Ok(body),
+            200..300 => Err(Error::refused(format!("{url} answered with more than {MOST} bytes"))),
+            _ => {
+                let first: String = body.lines().next().unwrap_or_default().chars().take(200).collect();
+                Err(Error::refused(format!("{url} answered with status {status}: {first}")))
+            }
+        }
+    }
+
+    /// Whom to ask, and what the reader should know when nobody answers there.
+    fn place(&self) -> Result<(Place, String)> {
+        if let Some(port) = self.port {
+            return Ok((Place::local(port), String::new()));
+        }
+        let Some(path) = self.path() else {
+            return Ok((
+                Place::local(PORT),
+                "there is no config here, so the default port was asked".to_owned(),
+            ));
+        };
+        let Some(exporter) = exporter(&path)? else {
+            let note =
+                format!("{} cannot be read as a config, so the default port was asked", path.display());
+            return Ok((Place::local(PORT), note));
+        };
+        if !exporter.enabled {
+            return Err(Error::refused(format!(
+                "the agent cannot be asked: agent.metrics.enabled is false in {}",
+                path.display()
+            )));
+        }
+        let port = exporter.port;
+        let place = match exporter.address {
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Place::at(Ipv4Addr::LOCALHOST.into(), port),
+            // Both families, or IPv4 where there is no IPv6.
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Place::local(port),
+            address => Place::at(address, port),
+        };
+        Ok((place, String::new()))
+    }
+
+    /// The config that `run` would take.
+    fn path(&self) -> Option<PathBuf> {
+        let named = || std::env::var_os("CHAOS_CONFIG").filter(|name| !name.is_empty()).map(PathBuf::from);
+        let there = |path: &PathBuf| path.symlink_metadata().is_ok();
+        self.config
+            .clone()
+            .or_else(named)
+            .or_else(|| config::PLACES.map(PathBuf::from).into_iter().find(there))
+    }
+}
+
+struct Exporter {
+    enabled: bool,
+    address: IpAddr,
+    port: u16,
+}
+
+/// `agent.metrics` of a config, whatever else is wrong in it: an agent that runs keeps its old config when a new
+/// one is bad, and must not be taken for dead because of that. `None` for what is no YAML at all.
+fn exporter(path: &PathBuf) -> Result<Option<Exporter>> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).doing("read", path.display())?;
+    file.take(settings::MAX_BYTES as u64 + 1).read_to_end(&mut bytes).doing("read", path.display())?;
+    let mut report = Report::default();
+    let tree = settings::decode(&bytes, &mut report).and_then(|text| settings::parse(&text, &mut report));
+    let Some(tree) = tree else { return Ok(None) };
+    let mut top = Section::top(&tree, &mut report);
+    let mut exporter = Exporter { enabled: true, address: Ipv4Addr::UNSPECIFIED.into(), port: PORT };
+    top.child("agent", |agent| {
+        agent.child("metrics", |section| {
+            exporter.enabled = section.boolean_or("enabled", true);
+            exporter.address = section.text_or("address", "").parse().unwrap_or(exporter.address);
+            exporter.port = section.integer_or("port", 1..=65_535, PORT.into()) as u16;
+            Some(())
+        })
+    });
+    Ok(Some(exporter))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_config_says_whom_to_ask_whatever_else_is_wrong_in_it() {
+        let folder = std::env::temp_dir().join(format!("exporter-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("c.yaml");
+        let ask = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            let asking = Asking::parse("healthcheck", &["--config".to_owned(), path.display().to_string()]);
+            asking.unwrap().place().map(|(place, note)| (place.to_string(), note.is_empty()))
+        };
+        for (text, place, sure) in [
+            ("", "127.0.0.1:8000", true),
+            ("agent: {metrics: {address: 127.0.0.2, port: 9}}", "127.0.0.2:9", true),
+            ("agent: {metrics: {address: '::'}}", "localhost:8000", true),
+            ("agent: {metrics: {address: '::1'}}", "[::1]:8000", true),
+            ("agent: {typo: 1, metrics: {port: 7, more: 2}}\nfailures: {cpu: 5}", "127.0.0.1:7", true),
+            ("agent: {metrics: {port: 7", "localhost:8000", false),
+        ] {
+            assert_eq!(ask(text).unwrap(), (place.to_owned(), sure), "{text}");
+        }
+        let why = ask("agent: {metrics: {enabled: no}}").unwrap_err().to_string();
+        assert!(why.contains("agent.metrics.enabled is false"), "{why}");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_command_line_names_one_to_be_asked() {
+        let parse = |command: &str, line: &str| {
+            let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+            Asking::parse(command, &words).map_err(|error| error.to_string())
+        };
+        let asking = parse("healthcheck", "--port=7 --timeout 500ms").unwrap();
+        assert_eq!((asking.port, asking.limit), (Some(7), Duration::from_millis(500)));
+        assert!(parse("status", "-o json").unwrap().json && !parse("status", "-o=text").unwrap().json);
+        for (command, line, word) in [
+            ("healthcheck", "--port 0", "no port"),
+            ("healthcheck", "--port", "needs a value"),
+            ("healthcheck", "--port 1 http://a", "give one"),
+            ("healthcheck", "--port 1 --config x", "give one"),
+            ("healthcheck", "https://a", "TLS"),
+            ("healthcheck", "http://a http://b", "does not know \"http://b\""),
+            ("healthcheck", "-o json", "does not know \"-o\""),
+            ("healthcheck", "--timeout 2h", "no time"),
+            ("status", "http://a", "does not know"),
+            ("status", "-o yaml", "json or text"),
+        ] {
+            let why = parse(command, line).unwrap_err();
+            assert!(why.contains(word), "{command} {line}: {why}");
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! What could be known before the first injection: whether victims can be seen and signalled from here.
+
+use super::{ProcessFault, open};
+use crate::error::{Error, Result};
+use crate::failures::{Failure, Host};
+use crate::proc::{Reader, base_name};
+use crate::sys::pidfd;
+
+/// Whether the agent could do what the entry asks for, and what that would be now. Nobody to be a victim at this
+/// moment is no hindrance, unless nobody ever can be seen.
+///
+/// # Errors
+/// Only the agent's own container is visible, or no process that matches may be signalled.
+pub fn ready(fault: &ProcessFault, host: &Host) -> Result<String> {
+    let mut reader = open(host)?;
+    let found = fault.find(host, &mut reader)?.candidates;
+    if found.is_empty() && is_alone(&mut reader, fault.own) {
+        return Err(Error::refused(format!(
+            "{}, and processes of other containers cannot be seen: process 1 is the agent's own; set \
+             shareProcessNamespace: true in the pod, or pid: \"service:NAME\" in Compose",
+            fault.describe(host)
+        )));
+    }
+    // Signal 0 checks the right and sends nothing (kill(2)).
+    let denied = |pid| pidfd::kill(pid, 0).is_err_and(|error| error.raw_os_error() == Some(libc::EPERM));
+    let denied = found.iter().filter(|one| denied(one.pid)).count();
+    let matches = format!("{denied} of {} processes matching {}", found.len(), fault.selection.shown);
+    match denied {
+        0 => Ok(fault.describe(host)),
+        _ if denied == found.len() => Err(Error::refused(format!(
+            "{matches} may not be signalled; run the agent as their user, or as uid 0 with the capability KILL"
+        ))),
+        _ => Ok(format!("{}; {matches} may not be signalled", fault.describe(host))),
+    }
+}
+
+/// Whether the agent is the first process of its PID namespace, or beside one (an exec into its container).
+fn is_alone(reader: &mut Reader, own: u32) -> bool {
+    let first = reader.process(1).ok().flatten();
+    own == 1 || first.is_some_and(|first| base_name(first.argv0()).starts_with(b"chaos-agent"))
+}
