@@ -13,8 +13,8 @@ use std::process::Command;
 const MIB: u64 = 1 << 20;
 
 /// A file system that is mounted at `point` while this lives.
-struct Volume {
-    point: PathBuf,
+pub struct Volume {
+    pub point: PathBuf,
     image: PathBuf,
     device: &'static str,
 }
@@ -35,7 +35,7 @@ impl Volume {
         volume
     }
 
-    fn ext4() -> Volume {
+    pub fn ext4() -> Volume {
         Volume::new("mke2fs -q -t ext4", "rw")
     }
 

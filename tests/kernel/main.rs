@@ -11,6 +11,7 @@ mod grouped;
 mod machine;
 mod memory;
 mod network;
+mod process;
 mod shape;
 mod support;
 mod tc_judge;
