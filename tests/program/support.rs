@@ -84,6 +84,9 @@ impl Drop for Victim {
 struct Log {
     lines: Mutex<(Vec<String>, bool)>,
     changed: Condvar,
+    /// How many of the two streams have come to their end.
+    ended: Mutex<usize>,
+    changed_ended: Condvar,
 }
 
 /// A running agent.
@@ -187,6 +190,9 @@ impl Agent {
     pub fn stop(mut self) -> (i32, String) {
         self.signal(libc::SIGTERM);
         let status = self.wait_exit();
+        // The last lines may still be on their way; a process that outlives the agent may keep the pipes open.
+        let ended = self.log.ended.lock().unwrap();
+        let _ = self.log.changed_ended.wait_timeout_while(ended, Duration::from_secs(5), |ended| *ended < 2);
         (status.code().unwrap_or_else(|| -status.signal().unwrap()), self.log())
     }
 }
@@ -204,6 +210,8 @@ fn follow(stream: impl Read + Send + 'static, log: Arc<Log>) {
             log.lines.lock().unwrap().0.push(line);
             log.changed.notify_all();
         }
+        *log.ended.lock().unwrap() += 1;
+        log.changed_ended.notify_all();
     });
 }
 
