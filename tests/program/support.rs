@@ -82,11 +82,9 @@ impl Drop for Victim {
 
 #[derive(Default)]
 struct Log {
-    lines: Mutex<(Vec<String>, bool)>,
+    /// The lines, and how many of the two streams have come to their end.
+    lines: Mutex<(Vec<String>, usize)>,
     changed: Condvar,
-    /// How many of the two streams have come to their end.
-    ended: Mutex<usize>,
-    changed_ended: Condvar,
 }
 
 /// A running agent.
@@ -147,7 +145,7 @@ impl Agent {
             }
             let left = end.saturating_duration_since(Instant::now());
             assert!(
-                !left.is_zero() && !lines.1,
+                !left.is_zero() && lines.1 < 2,
                 "no {count} x {needle:?} in the log:\n{}",
                 lines.0.join("\n")
             );
@@ -191,8 +189,10 @@ impl Agent {
         self.signal(libc::SIGTERM);
         let status = self.wait_exit();
         // The last lines may still be on their way; a process that outlives the agent may keep the pipes open.
-        let ended = self.log.ended.lock().unwrap();
-        let _ = self.log.changed_ended.wait_timeout_while(ended, Duration::from_secs(5), |ended| *ended < 2);
+        let lines = self.log.lines.lock().unwrap();
+        drop(
+            self.log.changed.wait_timeout_while(lines, Duration::from_secs(5), |lines| lines.1 < 2).unwrap(),
+        );
         (status.code().unwrap_or_else(|| -status.signal().unwrap()), self.log())
     }
 }
@@ -210,8 +210,8 @@ fn follow(stream: impl Read + Send + 'static, log: Arc<Log>) {
             log.lines.lock().unwrap().0.push(line);
             log.changed.notify_all();
         }
-        *log.ended.lock().unwrap() += 1;
-        log.changed_ended.notify_all();
+        log.lines.lock().unwrap().1 += 1;
+        log.changed.notify_all();
     });
 }
 
