@@ -7,7 +7,7 @@
 use chaos_agent::failures::Host;
 use chaos_agent::failures::disk::fill::Fill;
 use chaos_agent::failures::disk::place::Place;
-use chaos_agent::sys::disk;
+use chaos_agent::linux::sys::disk;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;

@@ -7,8 +7,8 @@
 use chaos_agent::cancel::Cancel;
 use chaos_agent::failures::cpu::burn::Burn;
 use chaos_agent::failures::memory::hoard::{Hoard, Pattern};
-use chaos_agent::sys::memory::{Advice, Mapping};
-use chaos_agent::sys::sched;
+use chaos_agent::linux::sys::memory::{Advice, Mapping};
+use chaos_agent::linux::sys::sched;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};

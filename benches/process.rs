@@ -6,7 +6,7 @@
 use chaos_agent::cancel::Cancel;
 use chaos_agent::failures::{Facts, Failure, Host, Injection, Outcome, kind};
 use chaos_agent::guard::Guard;
-use chaos_agent::proc::{Process, Reader};
+use chaos_agent::linux::proc::{Process, Reader};
 use chaos_agent::settings::{Report, Section, parse};
 use std::fs::File;
 use std::io::{Read, Write};

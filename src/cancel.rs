@@ -3,7 +3,7 @@
 //! An eventfd instead of a condition variable, because some waits are on file descriptors too (a pidfd, a
 //! child's output): one `ppoll` covers both, and nothing polls in a loop.
 
-use crate::sys::{event::EventFd, poll};
+use crate::linux::sys::{event::EventFd, poll};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};

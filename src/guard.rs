@@ -12,9 +12,9 @@
 //! newest first; whatever passes its deadline (an agent that hangs or was stopped) it undoes at that time. It
 //! never writes to the agent and never waits for it.
 
-use crate::command;
 use crate::error::{Context, Error, Result};
-use crate::sys::{clock, poll, task};
+use crate::linux::command;
+use crate::linux::sys::{clock, poll, task};
 use crate::undo::{Tools, Undo};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};

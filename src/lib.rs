@@ -5,16 +5,17 @@
 //! a module imports only from layers below its own (`tests/layers.rs` checks it against this table):
 //!
 //! ```text
-//! 9 main
-//! 8 cli
-//! 7 commands
-//! 6 agent http plan
-//! 5 config board doctor
-//! 4 failures decide
-//! 3 guard dice steady
-//! 2 undo
-//! 1 tc proc cgroup settings command schedule json watch audit client
-//! 0 sys error civil cancel metrics logging output
+//! 11 main
+//! 10 cli
+//! 9 commands
+//! 8 agent http plan
+//! 7 config board doctor
+//! 6 failures decide
+//! 5 guard dice steady
+//! 4 undo settings schedule json audit client
+//! 3 cancel metrics logging
+//! 2 linux output civil
+//! 1 error
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout))]
 
@@ -22,11 +23,9 @@ pub mod agent;
 pub mod audit;
 pub mod board;
 pub mod cancel;
-pub mod cgroup;
 pub mod civil;
 pub mod cli;
 pub mod client;
-pub mod command;
 pub mod commands;
 pub mod config;
 pub mod decide;
@@ -37,15 +36,12 @@ pub mod failures;
 pub mod guard;
 pub mod http;
 pub mod json;
+pub mod linux;
 pub mod logging;
 pub mod metrics;
 pub mod output;
 pub mod plan;
-pub mod proc;
 pub mod schedule;
 pub mod settings;
 pub mod steady;
-pub mod sys;
-pub mod tc;
 pub mod undo;
-pub mod watch;

@@ -5,9 +5,9 @@
 //! An undo is idempotent, and harmless when the change never happened or somebody else's thing is there now.
 
 use crate::error::{Context, Error, Result};
-use crate::proc::{Handle, Reader};
-use crate::sys::netlink::Netlink;
-use crate::tc::{self, filter, link, message::code};
+use crate::linux::proc::{Handle, Reader};
+use crate::linux::sys::netlink::Netlink;
+use crate::linux::tc::{self, filter, link, message::code};
 use std::fmt::{self, Display};
 use std::io;
 use std::ops::RangeInclusive;
@@ -264,7 +264,7 @@ mod tests {
         let mut reader = Reader::new(Path::new("/proc")).unwrap();
         let pid = child.id();
         let start = reader.stat(pid).unwrap().unwrap().start;
-        crate::sys::pidfd::kill(pid, libc::SIGSTOP).unwrap();
+        crate::linux::sys::pidfd::kill(pid, libc::SIGSTOP).unwrap();
         let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
         let mut stopped = || reader.stat(pid).unwrap().unwrap().is_stopped();
         while !stopped() {

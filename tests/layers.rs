@@ -34,8 +34,7 @@ fn a_module_imports_only_from_layers_below() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Module name to layer, from the `//! N name name ...` lines in src/lib.rs. Siblings in layer 0 may use
-/// `sys`, `error` and `civil`, which stand for the language's own: they count as below everything.
+/// Module name to layer, from the `//! N name name ...` lines in src/lib.rs.
 fn table() -> HashMap<String, i32> {
     let text = fs::read_to_string("src/lib.rs").unwrap();
     let mut layers = HashMap::new();
@@ -43,7 +42,6 @@ fn table() -> HashMap<String, i32> {
         let mut words = line.split_whitespace();
         let Some(layer) = words.next().and_then(|word| word.parse::<i32>().ok()) else { continue };
         for name in words {
-            let layer = if matches!(name, "sys" | "error" | "civil") { -1 } else { layer };
             layers.insert(name.to_owned(), layer);
         }
     }

@@ -85,7 +85,7 @@ musl_for() { # target: are musl's start files and libc.a there, or can they be m
         found=$(find "$folder/cache" -name "$file" -printf '%s %p\n' | sort -n | sed -n '1s/^[0-9]* //p')
         [ -z "$found" ] || cp "$found" "$folder/"
     done
-    # Nothing unwinds (src/sys/unwind.rs); std asks for the library all the same.
+    # Nothing unwinds (src/linux/sys/unwind.rs); std asks for the library all the same.
     printf '!<arch>\n' >"$folder/libunwind.a"
     [ -e "$folder/crt1.o" ] && [ -e "$folder/libc.a" ] && rm -rf "$folder/cache" && touch "$folder/.complete"
 }

@@ -3,9 +3,9 @@
 use super::Agent;
 use super::injector::Why;
 use crate::error::{Context, Result};
+use crate::linux::sys::{bell, event::EventFd};
+use crate::linux::watch::Files;
 use crate::steady::Verdict;
-use crate::sys::{bell, event::EventFd};
-use crate::watch::Files;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};

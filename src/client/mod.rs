@@ -13,7 +13,7 @@ pub use url::{Place, Url};
 
 use crate::cancel::{Cancel, Waited};
 use crate::error::{Context, Error, Result};
-use crate::sys::net;
+use crate::linux::sys::net;
 use answer::Parser;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -2,7 +2,7 @@
 
 use crate::cancel::{Cancel, Waited};
 use crate::error::{Context, Error, Result};
-use crate::sys::event::EventFd;
+use crate::linux::sys::event::EventFd;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -2,9 +2,9 @@
 
 use super::exporter::Asking;
 use crate::error::{Context, Error, Result};
+use crate::linux::proc::Reader;
+use crate::linux::sys::{pidfd, poll};
 use crate::output;
-use crate::proc::Reader;
-use crate::sys::{pidfd, poll};
 use std::path::Path;
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,7 @@
 //! `chaos-agent tc`: the built-in tc, also when the program is called `tc`.
 
 use crate::error::Result;
-use crate::{sys::task, tc};
+use crate::linux::{sys::task, tc};
 use std::io;
 
 /// Carries out the words; prints like tc.

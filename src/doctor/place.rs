@@ -1,8 +1,8 @@
 //! Where the agent stands: its config file and its port.
 
 use super::{Finding, State};
-use crate::cgroup::unescape;
 use crate::client::{self, Place, Url};
+use crate::linux::cgroup::unescape;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpListener};

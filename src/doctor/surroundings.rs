@@ -1,10 +1,10 @@
 //! What all failures stand on: rights, visible processes, limits, the clock.
 
 use super::{Finding, State};
-use crate::cgroup::{Bound, Cgroup};
 use crate::failures::Host;
-use crate::proc::{Reader, base_name};
-use crate::sys::{task, usage};
+use crate::linux::cgroup::{Bound, Cgroup};
+use crate::linux::proc::{Reader, base_name};
+use crate::linux::sys::{task, usage};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The capabilities by number, from 0 (linux/capability.h).

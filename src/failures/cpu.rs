@@ -1,11 +1,11 @@
 //! cpu: keeps CPU cores busy with threads of the agent itself, which end with it whatever happens.
 
 use super::{Failure, Host, Injection, Kind, Outcome, Series};
-use crate::cgroup::{Cgroup, Throttled};
 use crate::error::{Context, Result};
+use crate::linux::cgroup::{Cgroup, Throttled};
+use crate::linux::sys::sched;
 use crate::metrics::{self, Family};
 use crate::settings::{Scalar, Section};
-use crate::sys::sched;
 use burn::{Burn, Burnt};
 use std::time::Duration;
 

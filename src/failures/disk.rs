@@ -5,11 +5,11 @@
 //! refused, and given back early when they grow into it.
 
 use super::{Failure, Host, Injection, Kind, Outcome, Series, memory};
-use crate::cgroup::Cgroup;
 use crate::error::{Error, Result};
+use crate::linux::cgroup::Cgroup;
+use crate::linux::sys::task;
 use crate::metrics::{self, Family};
 use crate::settings::Section;
-use crate::sys::task;
 use fill::Fill;
 use load::Load;
 use place::Place;

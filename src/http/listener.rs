@@ -1,7 +1,7 @@
 //! The listening socket, and the attempts to get it when its port is taken.
 
 use crate::error::{Context, Result};
-use crate::sys::net;
+use crate::linux::sys::net;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};

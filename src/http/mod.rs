@@ -17,7 +17,7 @@ pub use request::Request;
 pub use routes::{HTML, Routes, TEXT_FORMAT};
 
 use crate::error::{Context, Result};
-use crate::sys::event::EventFd;
+use crate::linux::sys::event::EventFd;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};

@@ -3,8 +3,8 @@
 use super::Handler;
 use super::conn::{Conn, Next, Scratch};
 use super::listener::Listener;
-use crate::sys::event::EventFd;
-use crate::sys::poll::{PollFd, poll, row};
+use crate::linux::sys::event::EventFd;
+use crate::linux::sys::poll::{PollFd, poll, row};
 use std::io;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd};

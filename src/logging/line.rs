@@ -100,7 +100,7 @@ mod tests {
 
     fn line(seconds: u64) -> Line<'static> {
         let time = UNIX_EPOCH + Duration::from_millis(seconds * 1000 + 7);
-        Line { time, level: Level::Warn, target: "chaos_agent::sys", host: "a\"b" }
+        Line { time, level: Level::Warn, target: "chaos_agent::linux::sys", host: "a\"b" }
     }
 
     #[test]
@@ -110,7 +110,7 @@ mod tests {
         let said = line(0).json(&format_args!("{} \"x\"\\", "a\nb\u{1b}\0"));
         assert_eq!(
             said,
-            r#"{"timestamp":"1970-01-01T00:00:00.007Z","level":"WARNING","logger":"chaos_agent::sys","message":"a\nb\u001b\u0000 \"x\"\\","service":"chaos-agent","hostname":"a\"b"}"#
+            r#"{"timestamp":"1970-01-01T00:00:00.007Z","level":"WARNING","logger":"chaos_agent::linux::sys","message":"a\nb\u001b\u0000 \"x\"\\","service":"chaos-agent","hostname":"a\"b"}"#
                 .to_owned()
                 + "\n"
         );

@@ -208,7 +208,7 @@ mod tests {
             ("JSON_LOGS", "Yes"),
             ("LOG_FILE", "/var/log/a.log"),
             ("ENABLE_CONSOLE_LOGGING", "0"),
-            ("RUST_LOG", "info,chaos_agent::sys=debug"),
+            ("RUST_LOG", "info,chaos_agent::linux::sys=debug"),
         ]);
         let expected = Options {
             level: LevelFilter::Warn,
@@ -218,7 +218,7 @@ mod tests {
             path: "/var/log/a.log".into(),
             ..Options::default()
         };
-        assert_eq!((options, filters.as_str()), (expected, "info,chaos_agent::sys=debug"));
+        assert_eq!((options, filters.as_str()), (expected, "info,chaos_agent::linux::sys=debug"));
         assert_eq!(trouble, [""; 0]);
         let (options, ..) = apply(&[
             ("LOG_FILE", "x"),

@@ -2,7 +2,7 @@
 //! `/proc/self` stay open and are read in place; the rest are single system calls.
 
 use super::store::{Family, Kind, push_seconds, push_value, single};
-use crate::sys::usage;
+use crate::linux::sys::usage;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -3,7 +3,7 @@
 use crate::cancel::Cancel;
 use crate::client::{self, Place, Url};
 use crate::error::{Context, Error, Result};
-use crate::proc::{Process, Reader, base_name};
+use crate::linux::proc::{Process, Reader, base_name};
 use crate::settings::Section;
 use std::path::Path;
 use std::time::Duration;

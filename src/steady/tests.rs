@@ -1,8 +1,8 @@
 //! Real applications: servers on the loopback that become ill and well, and processes that end.
 
 use super::*;
+use crate::linux::sys::poll;
 use crate::settings::{Report, Section, parse};
-use crate::sys::poll;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, AtomicUsize};

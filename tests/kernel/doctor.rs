@@ -1,7 +1,7 @@
 //! The doctor against a kernel that has what faults need, and one from which it was taken.
 
-use chaos_agent::sys::netlink::{Netlink, index_of};
-use chaos_agent::tc::probe::{self, Presence};
+use chaos_agent::linux::sys::netlink::{Netlink, index_of};
+use chaos_agent::linux::tc::probe::{self, Presence};
 use std::fs;
 
 use crate::support::{Link, Namespace, agent_path, run};
@@ -115,9 +115,9 @@ fn a_foreign_qdisc_and_a_file_that_is_mounted_alone_are_told() {
 fn a_kind_that_takes_no_options_is_found_and_taken_away_again() {
     let socket = Netlink::open().unwrap();
     let lo = index_of("lo");
-    let before = chaos_agent::tc::qdiscs(&socket, lo).unwrap();
+    let before = chaos_agent::linux::tc::qdiscs(&socket, lo).unwrap();
     assert_eq!(probe::qdisc(&socket, "pfifo"), Presence::Present);
-    assert_eq!(chaos_agent::tc::qdiscs(&socket, lo).unwrap(), before);
+    assert_eq!(chaos_agent::linux::tc::qdiscs(&socket, lo).unwrap(), before);
     assert_eq!(probe::qdisc(&socket, "netem"), Presence::Present);
     assert_eq!(probe::qdisc(&socket, "nosuch"), Presence::Absent);
     assert_eq!(probe::ifb(&socket), Presence::Present);

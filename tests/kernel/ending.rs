@@ -2,8 +2,8 @@
 
 use crate::support::{Link, Namespace, agent_path, run, tc, wait_for};
 use crate::wire::*;
-use chaos_agent::sys::netlink::Netlink;
-use chaos_agent::tc::{Qdisc, link, qdiscs};
+use chaos_agent::linux::sys::netlink::Netlink;
+use chaos_agent::linux::tc::{Qdisc, link, qdiscs};
 use std::time::{Duration, Instant};
 
 const FAULT: &str = "delay_ms: 5, duration_seconds: 600";

@@ -1,8 +1,8 @@
 //! The built-in tc judged by iproute2's: both carry out the same words, each on an interface of its own, and
 //! iproute2 must show the same for both; and the built-in one must show for either what iproute2 shows.
 
-use chaos_agent::sys::netlink::{Netlink, index_of};
-use chaos_agent::tc::{self, Options, link};
+use chaos_agent::linux::sys::netlink::{Netlink, index_of};
+use chaos_agent::linux::tc::{self, Options, link};
 
 use crate::support::{Namespace, agent_path, run};
 

@@ -1,7 +1,7 @@
 //! cpu and memory as a process feels them: CPU seconds used, memory resident, and both gone at the end.
 
 use crate::support::*;
-use chaos_agent::sys::sched;
+use chaos_agent::linux::sys::sched;
 use std::fs;
 use std::time::{Duration, Instant};
 

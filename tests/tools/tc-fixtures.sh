@@ -1,12 +1,12 @@
 #!/bin/sh
 # Captures what iproute2's own tc sends to the kernel, for the unit tests of the built-in one:
-#   tests/tools/tc-fixtures.sh            rewrites src/tc/fixtures.txt, keeping its words
+#   tests/tools/tc-fixtures.sh            rewrites src/linux/tc/fixtures.txt, keeping its words
 # Needs root, iproute2, strace, awk, perl. It works in a network namespace of its own, where lo is 1 and ifb0 is 2; the
 # kernel may refuse what is asked (no sch_netem), the message is sent and captured all the same.
 set -eu
 if [ "${1-}" != inside ]; then
     cd "$(dirname "$0")/../.."
-    exec unshare --net "$0" inside src/tc/fixtures.txt
+    exec unshare --net "$0" inside src/linux/tc/fixtures.txt
 fi
 fixtures=$2
 ip link add ifb0 index 2 type ifb

@@ -6,7 +6,7 @@
 
 use crate::cancel::{Cancel, Waited};
 use crate::error::{Context, Error, Result};
-use crate::sys::sched;
+use crate::linux::sys::sched;
 use std::hint::black_box;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Scope, ScopedJoinHandle};

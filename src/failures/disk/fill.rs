@@ -2,7 +2,7 @@
 
 use super::place::{Place, explained};
 use crate::error::{Context, Result};
-use crate::sys::disk;
+use crate::linux::sys::disk;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;

@@ -1,9 +1,9 @@
 //! Where a disk fault works: the directory, what is mounted there, and what is free on it.
 
-use crate::cgroup::{Cgroup, text, unescape};
 use crate::error::{Context, Error, Result};
 use crate::failures::Host;
-use crate::sys::disk;
+use crate::linux::cgroup::{Cgroup, text, unescape};
+use crate::linux::sys::disk;
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
@@ -162,7 +162,7 @@ mod tests {
             assert!(error.starts_with(said), "{error}");
         }
         let stranger = std::thread::spawn(|| {
-            let _ = crate::sys::pidfd::become_user(65534); // who is not root cannot, and need not
+            let _ = crate::linux::sys::pidfd::become_user(65534); // who is not root cannot, and need not
             Place::open(Path::new("/usr"), &Host::default(), true).unwrap().writable()
         });
         let error = stranger.join().unwrap().unwrap_err().to_string();

@@ -3,8 +3,8 @@
 use super::place::Place;
 use super::size;
 use crate::cancel::Cancel;
-use crate::cgroup::Cgroup;
 use crate::failures::memory;
+use crate::linux::cgroup::Cgroup;
 use std::time::{Duration, Instant};
 
 /// Looks are never closer together.

@@ -2,7 +2,7 @@
 
 use crate::cancel::Cancel;
 use crate::error::{Context, Result};
-use crate::sys::memory::{Advice, Mapping, page_size};
+use crate::linux::sys::memory::{Advice, Mapping, page_size};
 use std::io;
 
 /// Filled between two looks at the clock and the stop: a huge page, well below a millisecond of work.

@@ -4,7 +4,7 @@
 //! nothing but looking helps, so the looks come closer together as the room gets smaller.
 
 use crate::cancel::{Cancel, Waited};
-use crate::cgroup::{Cgroup, Room};
+use crate::linux::cgroup::{Cgroup, Room};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;

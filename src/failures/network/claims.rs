@@ -1,7 +1,7 @@
 //! Who has which side of an interface: all faults of all agents carry the same marks, so two at a time on one side
 //! would take each other for a left-over.
 
-use crate::tc::link::Link;
+use crate::linux::tc::link::Link;
 use crate::undo;
 use std::io::ErrorKind;
 use std::os::unix::net::UnixListener;

@@ -14,12 +14,12 @@ mod verify;
 mod words;
 
 use super::{Failure, Host, Injection, Kind, Outcome};
-use crate::command;
 use crate::error::{Context, Error, Result};
 use crate::guard::Reverter;
+use crate::linux::command;
+use crate::linux::sys::{netlink::Netlink, task};
+use crate::linux::tc::link::{self, Link};
 use crate::settings::Section;
-use crate::sys::{netlink::Netlink, task};
-use crate::tc::link::{self, Link};
 use crate::undo::{self, Tools, Undo};
 use claims::Claim;
 use plan::{Aim, Change};

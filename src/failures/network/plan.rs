@@ -12,7 +12,7 @@
 use super::resolve::Known;
 use super::settings::{Direction, Spec};
 use super::words::glued;
-use crate::tc::link::Link;
+use crate::linux::tc::link::Link;
 use crate::undo::{HANDLE, IFB, INGRESS_PREFERENCES, Undo};
 use std::net::IpAddr;
 

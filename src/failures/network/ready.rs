@@ -3,8 +3,8 @@
 use super::{Direction, Network, module_hint};
 use crate::error::{Context, Error, Result};
 use crate::failures::{Failure, Host};
-use crate::sys::netlink::Netlink;
-use crate::tc::probe::{self, Presence};
+use crate::linux::sys::netlink::Netlink;
+use crate::linux::tc::probe::{self, Presence};
 
 /// Whether the fault could be set, and what it would be.
 ///

@@ -3,9 +3,9 @@
 
 use super::rule::{Rule, rule};
 use super::words::{glued, netem_options};
+use crate::linux::tc::netem::Netem;
+use crate::linux::tc::words::Words;
 use crate::settings::Section;
-use crate::tc::netem::Netem;
-use crate::tc::words::Words;
 
 /// Which way the packets travel that the fault meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

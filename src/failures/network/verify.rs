@@ -1,12 +1,12 @@
 //! Reading back: whether the kernel has what the words asked for, and whose qdiscs stand on an interface.
 
 use crate::error::{Context, Error, Result};
-use crate::sys::netlink::Netlink;
-use crate::tc::filter::{self, Filter};
-use crate::tc::message::{HEADER, code};
-use crate::tc::netem::Netem;
-use crate::tc::words::Words;
-use crate::tc::{Options, Qdisc, link::Link, qdisc, qdiscs};
+use crate::linux::sys::netlink::Netlink;
+use crate::linux::tc::filter::{self, Filter};
+use crate::linux::tc::message::{HEADER, code};
+use crate::linux::tc::netem::Netem;
+use crate::linux::tc::words::Words;
+use crate::linux::tc::{Options, Qdisc, link::Link, qdisc, qdiscs};
 use crate::undo::{self, HANDLE};
 use std::io;
 

@@ -221,7 +221,7 @@ fn rate(section: &mut Section<'_>, options: &mut Options) {
         }
         return;
     };
-    match crate::tc::words::rate(&rate).filter(|bytes| *bytes > 0) {
+    match crate::linux::tc::words::rate(&rate).filter(|bytes| *bytes > 0) {
         Some(bytes) => options.rate = Some(bytes as f64),
         None => section.problem("rate", "is not a rate", "a number and kbit, mbit, gbit or kbps: \"1mbit\""),
     }

@@ -5,8 +5,8 @@ use super::victim::{Fate, Victim};
 use super::{SIGNALS, stopping};
 use crate::error::{Error, Result};
 use crate::failures::{Injection, Outcome};
-use crate::proc::Reader;
-use crate::sys::signal;
+use crate::linux::proc::Reader;
+use crate::linux::sys::signal;
 use crate::undo::Undo;
 use std::time::{Duration, Instant};
 

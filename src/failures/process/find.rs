@@ -2,7 +2,7 @@
 
 use super::select::{Selection, Verdict};
 use super::victim::Candidate;
-use crate::proc::Reader;
+use crate::linux::proc::Reader;
 use std::collections::BTreeMap;
 use std::io;
 

@@ -15,10 +15,10 @@ mod victim;
 
 use super::{Failure, Host, Injection, Kind, Outcome, Series};
 use crate::error::{Context, Result};
+use crate::linux::proc::Reader;
+use crate::linux::sys::signal;
 use crate::metrics::{self, Family};
-use crate::proc::Reader;
 use crate::settings::Section;
-use crate::sys::signal;
 use crate::undo::{Tools, Undo};
 use act::Act;
 use find::Found;

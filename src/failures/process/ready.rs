@@ -3,8 +3,8 @@
 use super::{ProcessFault, open};
 use crate::error::{Error, Result};
 use crate::failures::{Failure, Host};
-use crate::proc::{Reader, base_name};
-use crate::sys::pidfd;
+use crate::linux::proc::{Reader, base_name};
+use crate::linux::sys::pidfd;
 
 /// Whether the agent could do what the entry asks for, and what that would be now. Nobody to be a victim at this
 /// moment is no hindrance, unless nobody ever can be seen.

@@ -4,8 +4,8 @@ use super::find::find;
 use super::select::Selection;
 use crate::cancel::{Cancel, Waited};
 use crate::error::{Context, Result};
-use crate::proc::Reader;
-use crate::sys::clock;
+use crate::linux::proc::Reader;
+use crate::linux::sys::clock;
 use std::time::{Duration, Instant};
 
 /// The first look comes this soon after the death.

@@ -1,6 +1,6 @@
 //! Which processes are never victims, and which target names are too wide to be meant.
 
-use crate::proc::{COMM_LEN, Process, base_name};
+use crate::linux::proc::{COMM_LEN, Process, base_name};
 
 /// Programs that hold a container, a node or a way into it together. Compared as whole names.
 const PROTECTED: [&[u8]; 48] = [

@@ -1,7 +1,7 @@
 //! Which processes an entry means: the keys `target_name`, `match` and `exclude`.
 
 use super::{rules, text};
-use crate::proc::{Process, Reader};
+use crate::linux::proc::{Process, Reader};
 use crate::settings::Section;
 use std::io;
 

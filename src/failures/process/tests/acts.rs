@@ -257,7 +257,7 @@ fn a_victim_in_uninterruptible_sleep_that_a_signal_can_break_dies() {
         tasks.is_ok_and(|mut tasks| {
             tasks.any(|task| {
                 let stat = fs::read(task.unwrap().path().join("stat")).unwrap_or_default();
-                crate::proc::Stat::parse(&stat).is_some_and(|stat| stat.state == b'D')
+                crate::linux::proc::Stat::parse(&stat).is_some_and(|stat| stat.state == b'D')
             })
         })
     });

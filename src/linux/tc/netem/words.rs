@@ -1,8 +1,8 @@
 //! netem's options as words (tc-netem(8)).
 
 use super::{Chance, Loss, Netem, Rate};
-use crate::tc::distribution::Distribution;
-use crate::tc::words::{self, Parsed, Stop, Words, keyword};
+use crate::linux::tc::distribution::Distribution;
+use crate::linux::tc::words::{self, Parsed, Stop, Words, keyword};
 
 const KEYS: [&str; 15] = [
     "limit",

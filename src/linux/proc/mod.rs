@@ -8,7 +8,7 @@ mod handle;
 
 pub use handle::Handle;
 
-use crate::sys::file::open_at;
+use crate::linux::sys::file::open_at;
 use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};

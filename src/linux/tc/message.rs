@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-pub use crate::sys::netlink::{HEADER, u16_at, u32_at};
+pub use crate::linux::sys::netlink::{HEADER, u16_at, u32_at};
 
 /// Message types and flags (linux/rtnetlink.h, linux/netlink.h).
 pub mod code {

@@ -4,7 +4,7 @@ use super::message::{Message, Tcm, code, find, text};
 use super::print::classid;
 use super::words::{self, Parsed, Stop, Words, keyword};
 use super::{Settings, counters, device, device_name};
-use crate::sys::netlink::{Netlink, messages};
+use crate::linux::sys::netlink::{Netlink, messages};
 
 /// `tc class show dev DEV [qdisc ID] [classid ID] [root|parent ID]`.
 ///

@@ -1,7 +1,7 @@
 //! A hold on one process, so that a signal reaches it or nobody.
 
 use super::Reader;
-use crate::sys::{pidfd, task};
+use crate::linux::sys::{pidfd, task};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 

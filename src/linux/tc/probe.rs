@@ -4,7 +4,7 @@
 
 use super::link;
 use super::message::{Message, Tcm, bytes_of, code};
-use crate::sys::netlink::{Netlink, index_of};
+use crate::linux::sys::netlink::{Netlink, index_of};
 use std::path::Path;
 
 /// What is known about a part of the kernel.
@@ -81,7 +81,7 @@ pub fn module(sys: &Path, name: &str) -> Presence {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::task;
+    use crate::linux::sys::task;
 
     #[test]
     fn a_kind_that_no_kernel_has_is_absent_and_nothing_is_left() {

@@ -6,7 +6,7 @@ use super::print::{self, Printer};
 use super::sched::{Prio, Tbf, parse_fifo};
 use super::words::{self, Parsed, Stop, Words, keyword};
 use super::{Settings, counters, device, device_name};
-use crate::sys::netlink::{Netlink, Refusal, messages};
+use crate::linux::sys::netlink::{Netlink, Refusal, messages};
 
 /// A qdisc as the kernel tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! netem's options as text and JSON, as tc 6.1 prints them.
 
 use super::{Chance, Loss, Netem, Rate, Slot, TICK};
-use crate::tc::print::{Printer, general, rate, time, time64};
+use crate::linux::tc::print::{Printer, general, rate, time, time64};
 
 impl Netem {
     /// Prints what tc 6.1 prints, and the seed as later ones do.

@@ -1,7 +1,7 @@
 //! The built-in `tc`: a part of iproute2's tc(8), the same words in the same order, on raw rtnetlink; so the
 //! agent needs no other program in its image, and a line from its log can be pasted into any shell.
 //!
-//! Bytes only: sockets are [`crate::sys::netlink`]'s. Words are read before anything is asked of the kernel.
+//! Bytes only: sockets are [`crate::linux::sys::netlink`]'s. Words are read before anything is asked of the kernel.
 
 pub mod action;
 pub mod class;
@@ -17,7 +17,7 @@ pub mod sched;
 pub mod u32;
 pub mod words;
 
-use crate::sys::netlink::{self, Netlink, Refusal};
+use crate::linux::sys::netlink::{self, Netlink, Refusal};
 pub use filter::{Filter, filters};
 use message::{Message, Tcm, code, find, u32_at, u64_at};
 use print::Printer;

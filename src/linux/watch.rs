@@ -1,7 +1,7 @@
 //! Files whose content or presence matters: told by inotify(7) as soon as they change, and looked at now and then
 //! all the same, because network file systems and some mounts tell nothing.
 
-use crate::sys::inotify::Inotify;
+use crate::linux::sys::inotify::Inotify;
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::os::fd::{AsFd, BorrowedFd};

@@ -46,7 +46,7 @@ pub fn become_user(uid: u32) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::task;
+    use crate::linux::sys::task;
     use std::os::fd::AsFd;
     use std::os::unix::process::ExitStatusExt;
     use std::process::Command;

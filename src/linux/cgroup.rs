@@ -5,7 +5,7 @@
 //! nothing here is an error. Formats: Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/ of the kernel,
 //! cgroups(7), proc(5).
 
-use crate::sys::sched;
+use crate::linux::sys::sched;
 use std::fmt::{self, Display};
 use std::fs;
 use std::path::{Path, PathBuf};

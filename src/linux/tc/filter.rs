@@ -5,7 +5,7 @@ use super::print::{self, Printer};
 use super::u32::{self, U32};
 use super::words::{self, Parsed, Stop, Words, keyword};
 use super::{Settings, device, device_name};
-use crate::sys::netlink::{Netlink, Refusal, messages};
+use crate::linux::sys::netlink::{Netlink, Refusal, messages};
 
 /// Parents with a meaning of their own: the two sides of clsact.
 const INGRESS: u32 = 0xffff_fff2;

@@ -96,7 +96,7 @@ mod tests {
         may_write(c"/tmp").unwrap();
         assert_eq!(may_write(c"/no/such").unwrap_err().raw_os_error(), Some(libc::ENOENT));
         let stranger = std::thread::spawn(|| {
-            let _ = crate::sys::pidfd::become_user(65534); // who is not root cannot, and need not
+            let _ = crate::linux::sys::pidfd::become_user(65534); // who is not root cannot, and need not
             may_write(c"/usr").unwrap_err().raw_os_error()
         });
         assert_eq!(stranger.join().unwrap(), Some(libc::EACCES));

@@ -3,7 +3,7 @@
 
 use super::message::{Message, bytes_of, code, find, text, u32_at};
 use super::undone;
-use crate::sys::netlink::{Netlink, Refusal, messages};
+use crate::linux::sys::netlink::{Netlink, Refusal, messages};
 use std::io;
 
 const IFNAME: u16 = 3;

@@ -2,7 +2,7 @@
 //! taking away the zombies that nobody else waits for.
 
 use crate::error::{Context, Error, Result};
-use crate::sys::{poll, task};
+use crate::linux::sys::{poll, task};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::process::{Child, Command, ExitStatus, Stdio};

@@ -1,0 +1,8 @@
+//! All that knows the kernel's formats: system calls, `/proc`, cgroups, traffic control, watched files, processes.
+
+pub mod cgroup;
+pub mod command;
+pub mod proc;
+pub mod sys;
+pub mod tc;
+pub mod watch;
