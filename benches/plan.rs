@@ -7,7 +7,7 @@
 mod rows;
 
 use chaos_agent::dice;
-use chaos_agent::json::Object;
+use chaos_agent::text::json::Object;
 use rows::Rows;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};

@@ -1,7 +1,7 @@
 //! The audit trail: one JSON object a line for every decision and every outcome, to a file, the log or both.
 
 use crate::error::Error;
-use crate::logging::RotatedFile;
+use crate::text::logging::RotatedFile;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 

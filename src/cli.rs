@@ -2,7 +2,7 @@
 
 use crate::commands;
 use crate::error::{Error, Result};
-use crate::output;
+use crate::text::output;
 use std::ffi::OsString;
 use std::path::Path;
 

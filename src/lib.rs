@@ -12,9 +12,9 @@
 //! 7 config board doctor
 //! 6 failures decide
 //! 5 guard dice steady
-//! 4 undo settings schedule json audit client
-//! 3 cancel metrics logging
-//! 2 linux output civil
+//! 4 undo settings schedule audit client
+//! 3 cancel metrics
+//! 2 linux text
 //! 1 error
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout))]
@@ -23,7 +23,6 @@ pub mod agent;
 pub mod audit;
 pub mod board;
 pub mod cancel;
-pub mod civil;
 pub mod cli;
 pub mod client;
 pub mod commands;
@@ -35,13 +34,11 @@ pub mod error;
 pub mod failures;
 pub mod guard;
 pub mod http;
-pub mod json;
 pub mod linux;
-pub mod logging;
 pub mod metrics;
-pub mod output;
 pub mod plan;
 pub mod schedule;
 pub mod settings;
 pub mod steady;
+pub mod text;
 pub mod undo;

@@ -1,7 +1,8 @@
 //! The program: argv to command to exit code. An error is printed once, here.
 
+use chaos_agent::cli;
 use chaos_agent::error::Error;
-use chaos_agent::{cli, output};
+use chaos_agent::text::output;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -4,7 +4,7 @@
 //! The language is crontab(5)'s without what crons disagree about, which is refused. An offset, not the name of
 //! a zone: a scratch image has no zone database, and a fixed offset has no hour that comes twice or never.
 
-use crate::civil::Civil;
+use crate::text::civil::Civil;
 
 /// One of the five fields.
 struct Field {

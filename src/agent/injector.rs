@@ -3,16 +3,16 @@
 use crate::audit::Audit;
 use crate::board::{Board, Live, Past, outcome_members};
 use crate::cancel::Cancel;
-use crate::civil::timestamp;
 use crate::config::{self, Entry};
 use crate::decide::Moment;
 use crate::dice::Roll;
 use crate::error::{Context, Result};
 use crate::failures::{Facts, Failure, Host, Injection, Outcome};
 use crate::guard::Guard;
-use crate::json::Object;
 use crate::linux::sys::event::EventFd;
 use crate::metrics::{self, Metrics, Status};
+use crate::text::civil::timestamp;
+use crate::text::json::Object;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;

@@ -6,7 +6,7 @@ use super::{Agent, halt};
 use crate::board::Ready;
 use crate::config::{self, Entry, Loaded};
 use crate::doctor;
-use crate::logging;
+use crate::text::logging;
 use std::sync::Arc;
 
 impl Agent {

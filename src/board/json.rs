@@ -1,9 +1,9 @@
 //! The board as JSON.
 
 use super::{Board, Live, Past, Ready};
-use crate::civil::timestamp;
-use crate::json::{Object, list};
 use crate::steady::State;
+use crate::text::civil::timestamp;
+use crate::text::json::{Object, list};
 use std::sync::Arc;
 use std::time::Instant;
 

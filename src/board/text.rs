@@ -1,8 +1,8 @@
 //! The board for a person at a terminal.
 
 use super::{Board, Live, Past, State};
-use crate::civil::timestamp;
 use crate::steady::Health;
+use crate::text::civil::timestamp;
 use std::fmt::Write;
 use std::time::Instant;
 

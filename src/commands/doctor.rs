@@ -5,8 +5,8 @@ use crate::config::{self, Config, Loaded};
 use crate::doctor::{self, Finding, State, Surroundings};
 use crate::error::{Error, Result};
 use crate::failures::Host;
-use crate::json::{self, Object};
-use crate::output;
+use crate::text::json::{self, Object};
+use crate::text::output;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 

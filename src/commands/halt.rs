@@ -4,7 +4,7 @@ use super::exporter::Asking;
 use crate::error::{Context, Error, Result};
 use crate::linux::proc::Reader;
 use crate::linux::sys::{pidfd, poll};
-use crate::output;
+use crate::text::output;
 use std::path::Path;
 use std::time::{Duration, Instant};
 

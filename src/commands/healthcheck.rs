@@ -2,7 +2,7 @@
 
 use super::exporter::Asking;
 use crate::error::Result;
-use crate::output;
+use crate::text::output;
 
 /// Asks the agent's `/healthz`, or any plain http address, and prints what it says.
 ///

@@ -1,13 +1,13 @@
 //! `chaos-agent plan`: what the dice would do, what that means for a fleet, and whether a trail is what they did.
 
 use super::options;
-use crate::civil::Civil;
 use crate::config::{self, duration};
 use crate::error::{Context, EXIT_FAILED, Error, Result};
-use crate::json::{Object, list};
-use crate::output;
 use crate::plan::{Fleet, Plan, Timeline, Trail, replay};
 use crate::schedule::Offset;
+use crate::text::civil::Civil;
+use crate::text::json::{Object, list};
+use crate::text::output;
 use std::fs::File;
 use std::io::BufReader;
 use std::ops::RangeInclusive;

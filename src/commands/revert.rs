@@ -1,7 +1,7 @@
 //! `chaos-agent revert`: takes back by hand what agents left behind in this network namespace.
 
 use crate::error::{Error, Result};
-use crate::output;
+use crate::text::output;
 use crate::undo::{self, Tools};
 
 /// Removes every mark of earlier agents, or only says what would be removed. The faults of an agent that runs

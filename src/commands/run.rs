@@ -5,9 +5,10 @@ use crate::board::Board;
 use crate::cancel::Cancel;
 use crate::config::{self, Loaded};
 use crate::error::{Context, Error, Result};
+use crate::http;
 use crate::linux::sys::task;
 use crate::metrics::Metrics;
-use crate::{http, logging};
+use crate::text::logging;
 use std::path::PathBuf;
 use std::sync::Arc;
 

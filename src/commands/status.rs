@@ -2,7 +2,7 @@
 
 use super::exporter::Asking;
 use crate::error::Result;
-use crate::output;
+use crate::text::output;
 
 /// Prints the running agent's `/status`.
 ///

@@ -2,8 +2,8 @@
 
 use crate::decide::{Limits, Rule};
 use crate::failures::{Failure, Kind};
-use crate::logging;
 use crate::steady::Probe;
+use crate::text::logging;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -171,7 +171,7 @@ fn values_arrive_in_the_model() {
     assert_eq!((a.name(), a.kind.name, a.enabled, a.rule.probability), ("a", "cpu", true, Some(0.001)));
     assert_eq!(a.duration, Duration::from_millis(2500));
     assert!(a.failure.is_some() && process.failure.is_none() && !process.enabled);
-    let logging = crate::logging::Options {
+    let logging = crate::text::logging::Options {
         level: log::LevelFilter::Warn,
         json: true,
         console: false,

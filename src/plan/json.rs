@@ -1,8 +1,8 @@
 //! The answers as JSON.
 
 use super::{Fleet, Plan, Timeline};
-use crate::civil::timestamp;
-use crate::json::{Object, list};
+use crate::text::civil::timestamp;
+use crate::text::json::{Object, list};
 use std::time::{Duration, UNIX_EPOCH};
 
 /// What is planned, the start of either answer.

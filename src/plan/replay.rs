@@ -173,7 +173,7 @@ fn number(line: &Node, key: &str) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json::Object;
+    use crate::text::json::Object;
 
     fn decision(seed: u64, tick: u64, entry: &str, probability: f64) -> String {
         let roll = dice::roll(seed, tick, entry).value;

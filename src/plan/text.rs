@@ -1,7 +1,7 @@
 //! The answers for a person at a terminal.
 
 use super::{Fleet, Plan, Planned, Timeline};
-use crate::civil::timestamp;
+use crate::text::civil::timestamp;
 use std::fmt::Write;
 use std::time::{Duration, UNIX_EPOCH};
 

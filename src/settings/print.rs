@@ -1,7 +1,7 @@
 //! A tree as YAML text again. serde_yaml could write it, but its emitter is more code than the whole of this.
 
 use super::tree::{Node, Pair, Value};
-use crate::logging::json_string;
+use crate::text::logging::json_string;
 use std::fmt::Write;
 
 impl Node {

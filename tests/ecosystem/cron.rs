@@ -1,7 +1,7 @@
 //! croniter (PyPI) as the judge of cron expressions: what comes when, over ten years of random expressions.
 
-use chaos_agent::civil::Civil;
 use chaos_agent::schedule::{Cron, Offset};
+use chaos_agent::text::civil::Civil;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::{Command, Stdio};

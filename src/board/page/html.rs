@@ -1,7 +1,7 @@
 //! HTML under construction. Whatever is not written in this program goes through [`Html::put`], which escapes it:
 //! names of processes and entries may hold anything.
 
-use crate::civil::timestamp;
+use crate::text::civil::timestamp;
 use std::time::{Duration, SystemTime};
 
 /// Letters of a value that are shown at most, so that the page keeps within what the server sends.

@@ -8,9 +8,9 @@ mod html;
 mod timeline;
 
 use super::{Board, LOOK_BACK, Live, Past, State};
-use crate::civil::timestamp;
-use crate::logging::hostname;
 use crate::steady::Health;
+use crate::text::civil::timestamp;
+use crate::text::logging::hostname;
 use html::{Html, ago, clock, end, span};
 use std::time::{Duration, Instant, SystemTime};
 

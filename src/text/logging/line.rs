@@ -1,6 +1,6 @@
 //! One log line, as text and as JSON.
 
-use crate::civil::timestamp;
+use crate::text::civil::timestamp;
 use log::Level;
 use std::fmt::{self, Write};
 use std::time::SystemTime;

@@ -1,6 +1,6 @@
 //! JSON text (RFC 8259), written piece by piece: what goes out is small and flat, so there is no tree of values.
 
-use crate::logging::json_string;
+use crate::text::logging::json_string;
 use std::fmt::Write;
 
 /// An object under construction.

@@ -1,0 +1,6 @@
+//! Text for people and programs: JSON, dates, the log, what is printed.
+
+pub mod civil;
+pub mod json;
+pub mod logging;
+pub mod output;
