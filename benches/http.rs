@@ -7,8 +7,8 @@
 
 mod rows;
 
-use chaos_agent::http::{Routes, spawn};
-use chaos_agent::metrics::Metrics;
+use chaos_agent::exporter::http::{Routes, spawn};
+use chaos_agent::exporter::metrics::Metrics;
 use rows::Rows;
 use std::env;
 use std::fs;

@@ -8,12 +8,12 @@
 //! 11 main
 //! 10 cli
 //! 9 commands
-//! 8 agent http plan
+//! 8 agent plan
 //! 7 config board doctor
 //! 6 failures decide
 //! 5 guard dice steady
 //! 4 undo settings schedule audit client
-//! 3 cancel metrics
+//! 3 cancel exporter
 //! 2 linux text
 //! 1 error
 //! ```
@@ -31,11 +31,10 @@ pub mod decide;
 pub mod dice;
 pub mod doctor;
 pub mod error;
+pub mod exporter;
 pub mod failures;
 pub mod guard;
-pub mod http;
 pub mod linux;
-pub mod metrics;
 pub mod plan;
 pub mod schedule;
 pub mod settings;

@@ -2,7 +2,7 @@
 
 use super::Agent;
 use super::injector::Why;
-use crate::metrics::{Family, Kind, Metrics};
+use crate::exporter::metrics::{Family, Kind, Metrics};
 
 pub(super) static HALTED: Family = Family {
     name: "chaos_halted",

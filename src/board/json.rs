@@ -100,7 +100,7 @@ fn members(object: &mut Object, past: &Past, most: usize) {
 mod tests {
     use crate::board::tests::{live, past};
     use crate::board::{About, Board, Ready};
-    use crate::metrics::Status;
+    use crate::exporter::metrics::Status;
     use std::time::Duration;
 
     #[test]

@@ -4,8 +4,8 @@ mod json;
 mod page;
 mod text;
 
+use crate::exporter::metrics::Status;
 use crate::failures::Facts;
-use crate::metrics::Status;
 use crate::steady;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -119,7 +119,7 @@ fn outcome(past: &Past) -> String {
 mod tests {
     use crate::board::Board;
     use crate::board::tests::{live, past};
-    use crate::metrics::Status;
+    use crate::exporter::metrics::Status;
     use std::time::Instant;
 
     #[test]

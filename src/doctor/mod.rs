@@ -6,8 +6,8 @@ mod surroundings;
 
 use crate::cancel::Cancel;
 use crate::error::{Context, Result};
+use crate::exporter::metrics::{Family, Kind, Metrics};
 use crate::failures::{Failure, Host, KINDS};
-use crate::metrics::{Family, Kind, Metrics};
 use crate::steady::Probe;
 use std::net::SocketAddr;
 use std::path::Path;

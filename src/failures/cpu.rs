@@ -2,9 +2,9 @@
 
 use super::{Failure, Host, Injection, Kind, Outcome, Series};
 use crate::error::{Context, Result};
+use crate::exporter::metrics::{self, Family};
 use crate::linux::cgroup::{Cgroup, Throttled};
 use crate::linux::sys::sched;
-use crate::metrics::{self, Family};
 use crate::settings::{Scalar, Section};
 use burn::{Burn, Burnt};
 use std::time::Duration;

@@ -6,9 +6,9 @@
 
 use super::{Failure, Host, Injection, Kind, Outcome, Series, memory};
 use crate::error::{Error, Result};
+use crate::exporter::metrics::{self, Family};
 use crate::linux::cgroup::Cgroup;
 use crate::linux::sys::task;
-use crate::metrics::{self, Family};
 use crate::settings::Section;
 use fill::Fill;
 use load::Load;

@@ -6,8 +6,8 @@
 use super::{Failure, Host, Injection, Kind, Outcome, Series};
 use crate::cancel::Waited;
 use crate::error::{Error, Result};
+use crate::exporter::metrics::{self, Family};
 use crate::linux::cgroup::{Bound, Cgroup, Room};
-use crate::metrics::{self, Family};
 use crate::settings::Section;
 use hoard::{Hoard, Pattern};
 use std::sync::Once;

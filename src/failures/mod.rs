@@ -11,8 +11,8 @@ mod process;
 
 use crate::cancel::{Cancel, Waited};
 use crate::error::Result;
+use crate::exporter::metrics::Family;
 use crate::guard::{Guard, Reverter};
-use crate::metrics::Family;
 use crate::settings::Section;
 use crate::undo::Undo;
 use std::path::PathBuf;

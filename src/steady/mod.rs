@@ -9,8 +9,8 @@ pub use probe::{Probe, read};
 
 use crate::cancel::{Cancel, Waited};
 use crate::error::{Context, Result};
+use crate::exporter::metrics::{Family, Kind, Metrics};
 use crate::linux::sys::event::EventFd;
-use crate::metrics::{Family, Kind, Metrics};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};

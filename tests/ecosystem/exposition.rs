@@ -1,6 +1,6 @@
 //! Prometheus' own checker reads what the agent writes.
 
-use chaos_agent::metrics::{Metrics, Status};
+use chaos_agent::exporter::metrics::{Metrics, Status};
 use std::io::Write;
 use std::process::{Command, Stdio};
 

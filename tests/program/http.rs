@@ -1,8 +1,8 @@
 //! The exporter against clients that behave and clients that do not, over real sockets. The server runs in
 //! a process of its own, so that its threads, descriptors and memory can be counted.
 
-use chaos_agent::http::{Reply, Routes, spawn};
-use chaos_agent::metrics::Metrics;
+use chaos_agent::exporter::http::{Reply, Routes, spawn};
+use chaos_agent::exporter::metrics::Metrics;
 use std::fs;
 use std::io::{self, BufRead, BufReader, ErrorKind, Lines, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};

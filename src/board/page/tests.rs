@@ -1,6 +1,6 @@
 use crate::board::tests::{live, past};
 use crate::board::{About, BARS, Board, OUTCOMES, Past, Ready};
-use crate::metrics::Status;
+use crate::exporter::metrics::Status;
 use std::time::{Instant, SystemTime};
 
 const LINKS: [(&str, &str); 2] = [("/metrics", "numbers & more"), ("/-/healthy", "alive")];

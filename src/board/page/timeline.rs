@@ -4,7 +4,7 @@
 
 use super::html::{Html, ago, clock, end, span};
 use crate::board::{BARS, Bar, LOOK_BACK, Live, State};
-use crate::metrics::Status;
+use crate::exporter::metrics::Status;
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

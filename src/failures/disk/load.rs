@@ -6,10 +6,10 @@
 use super::fill::Fill;
 use super::size;
 use crate::error::{Context, Error, Result};
+use crate::exporter::metrics::{Family, Kind};
 use crate::failures::{Injection, Series};
 use crate::linux::sys::disk;
 use crate::linux::sys::memory::{Mapping, page_size};
-use crate::metrics::{Family, Kind};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;

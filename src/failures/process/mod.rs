@@ -15,9 +15,9 @@ mod victim;
 
 use super::{Failure, Host, Injection, Kind, Outcome, Series};
 use crate::error::{Context, Result};
+use crate::exporter::metrics::{self, Family};
 use crate::linux::proc::Reader;
 use crate::linux::sys::signal;
-use crate::metrics::{self, Family};
 use crate::settings::Section;
 use crate::undo::{Tools, Undo};
 use act::Act;

@@ -1,7 +1,7 @@
 //! The table of paths.
 
 use super::{Handler, Reply, Request};
-use crate::metrics::Metrics;
+use crate::exporter::metrics::Metrics;
 use std::sync::Arc;
 
 /// `Content-Type` of the text exposition format.
