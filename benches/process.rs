@@ -5,8 +5,8 @@
 
 use chaos_agent::cancel::Cancel;
 use chaos_agent::failures::{Facts, Failure, Host, Injection, Outcome, kind};
-use chaos_agent::guard::Guard;
 use chaos_agent::linux::proc::{Process, Reader};
+use chaos_agent::revert::guard::Guard;
 use chaos_agent::settings::{Report, Section, parse};
 use std::fs::File;
 use std::io::{Read, Write};

@@ -11,8 +11,8 @@
 //! 8 agent plan
 //! 7 config board doctor
 //! 6 failures decide
-//! 5 guard dice steady
-//! 4 undo settings schedule audit client
+//! 5 dice steady
+//! 4 revert settings schedule audit client
 //! 3 cancel exporter
 //! 2 linux text
 //! 1 error
@@ -33,11 +33,10 @@ pub mod doctor;
 pub mod error;
 pub mod exporter;
 pub mod failures;
-pub mod guard;
 pub mod linux;
 pub mod plan;
+pub mod revert;
 pub mod schedule;
 pub mod settings;
 pub mod steady;
 pub mod text;
-pub mod undo;

@@ -1,7 +1,7 @@
-//! `chaos-agent guard`: the other end of [`crate::guard`]. Only the agent starts it.
+//! `chaos-agent guard`: the other end of [`crate::revert::guard`]. Only the agent starts it.
 
 use crate::error::Result;
-use crate::guard;
+use crate::revert::guard;
 use std::io;
 
 /// Serves the pipe on standard input until its end.

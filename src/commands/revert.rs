@@ -1,8 +1,8 @@
 //! `chaos-agent revert`: takes back by hand what agents left behind in this network namespace.
 
 use crate::error::{Error, Result};
+use crate::revert::undo::{self, Tools};
 use crate::text::output;
-use crate::undo::{self, Tools};
 
 /// Removes every mark of earlier agents, or only says what would be removed. The faults of an agent that runs
 /// in this namespace are ended too.

@@ -358,7 +358,7 @@ mod tests {
     use super::*;
     use crate::cancel::Cancel;
     use crate::failures::read_entry;
-    use crate::guard::Guard;
+    use crate::revert::guard::Guard;
     use std::path::{Path, PathBuf};
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicBool, AtomicU32};

@@ -12,9 +12,9 @@ mod process;
 use crate::cancel::{Cancel, Waited};
 use crate::error::Result;
 use crate::exporter::metrics::Family;
-use crate::guard::{Guard, Reverter};
+use crate::revert::guard::{Guard, Reverter};
+use crate::revert::undo::Undo;
 use crate::settings::Section;
-use crate::undo::Undo;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -82,7 +82,7 @@ pub trait Failure: Send + Sync {
     }
 
     /// Called once at the start of an agent: takes back what an earlier agent left of this fault that
-    /// [`crate::undo::sweep`] cannot know by itself. What was taken back, and what could not be.
+    /// [`crate::revert::undo::sweep`] cannot know by itself. What was taken back, and what could not be.
     fn sweep(&self, host: &Host) -> Vec<Result<Undo>> {
         let _ = host;
         Vec::new()

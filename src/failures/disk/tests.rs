@@ -3,7 +3,7 @@
 use super::*;
 use crate::cancel::Cancel;
 use crate::failures::read_entry;
-use crate::guard::Guard;
+use crate::revert::guard::Guard;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Mutex;

@@ -2,7 +2,7 @@
 //! would take each other for a left-over.
 
 use crate::linux::tc::link::Link;
-use crate::undo;
+use crate::revert::undo;
 use std::io::ErrorKind;
 use std::os::unix::net::UnixListener;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -15,12 +15,12 @@ mod words;
 
 use super::{Failure, Host, Injection, Kind, Outcome};
 use crate::error::{Context, Error, Result};
-use crate::guard::Reverter;
 use crate::linux::command;
 use crate::linux::sys::{netlink::Netlink, task};
 use crate::linux::tc::link::{self, Link};
+use crate::revert::guard::Reverter;
+use crate::revert::undo::{self, Tools, Undo};
 use crate::settings::Section;
-use crate::undo::{self, Tools, Undo};
 use claims::Claim;
 use plan::{Aim, Change};
 use settings::{Direction, Spec};

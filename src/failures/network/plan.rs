@@ -13,7 +13,7 @@ use super::resolve::Known;
 use super::settings::{Direction, Spec};
 use super::words::glued;
 use crate::linux::tc::link::Link;
-use crate::undo::{HANDLE, IFB, INGRESS_PREFERENCES, Undo};
+use crate::revert::undo::{HANDLE, IFB, INGRESS_PREFERENCES, Undo};
 use std::net::IpAddr;
 
 /// What one undo takes back.

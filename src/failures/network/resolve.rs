@@ -9,7 +9,7 @@ use crate::error::{Context, Error, Result};
 use crate::failures::Host;
 use crate::linux::sys::netlink::Netlink;
 use crate::linux::tc::link::{self, Link};
-use crate::undo::IFB;
+use crate::revert::undo::IFB;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 

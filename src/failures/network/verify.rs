@@ -7,7 +7,7 @@ use crate::linux::tc::message::{HEADER, code};
 use crate::linux::tc::netem::Netem;
 use crate::linux::tc::words::Words;
 use crate::linux::tc::{Options, Qdisc, link::Link, qdisc, qdiscs};
-use crate::undo::{self, HANDLE};
+use crate::revert::undo::{self, HANDLE};
 use std::io;
 
 /// Root qdiscs that the kernel sets by itself, at handle 0: nobody's choice, so they may be replaced.

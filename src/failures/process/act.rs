@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::failures::{Injection, Outcome};
 use crate::linux::proc::Reader;
 use crate::linux::sys::signal;
-use crate::undo::Undo;
+use crate::revert::undo::Undo;
 use std::time::{Duration, Instant};
 
 /// How long the kernel may take to end a victim after SIGKILL.

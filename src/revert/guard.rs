@@ -15,7 +15,7 @@
 use crate::error::{Context, Error, Result};
 use crate::linux::command;
 use crate::linux::sys::{clock, poll, task};
-use crate::undo::{Tools, Undo};
+use crate::revert::undo::{Tools, Undo};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -358,7 +358,7 @@ fn parse(line: &str) -> Option<Line> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::undo::HANDLE;
+    use crate::revert::undo::HANDLE;
 
     #[test]
     fn the_two_ends_speak_the_same_language() {
