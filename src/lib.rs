@@ -10,11 +10,11 @@
 //! 9 commands
 //! 8 agent plan
 //! 7 config board doctor
-//! 6 failures decide
-//! 5 dice steady
-//! 4 revert settings schedule audit client
-//! 3 cancel exporter
-//! 2 linux text
+//! 6 failures steady
+//! 5 client
+//! 4 revert settings dice audit exporter cancel
+//! 3 text
+//! 2 linux
 //! 1 error
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout))]
@@ -27,7 +27,6 @@ pub mod cli;
 pub mod client;
 pub mod commands;
 pub mod config;
-pub mod decide;
 pub mod dice;
 pub mod doctor;
 pub mod error;
@@ -36,7 +35,6 @@ pub mod failures;
 pub mod linux;
 pub mod plan;
 pub mod revert;
-pub mod schedule;
 pub mod settings;
 pub mod steady;
 pub mod text;

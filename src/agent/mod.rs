@@ -14,7 +14,7 @@ use crate::audit::Audit;
 use crate::board::{About, Board};
 use crate::cancel::Cancel;
 use crate::config::{Config, Entry};
-use crate::decide::{Decider, Moment, Rest, Verdict};
+use crate::dice::decide::{Decider, Moment, Rest, Verdict};
 use crate::error::Result;
 use crate::exporter::metrics::{Metrics, Status};
 use crate::linux::command;

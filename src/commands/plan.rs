@@ -2,9 +2,9 @@
 
 use super::options;
 use crate::config::{self, duration};
+use crate::dice::schedule::Offset;
 use crate::error::{Context, EXIT_FAILED, Error, Result};
 use crate::plan::{Fleet, Plan, Timeline, Trail, replay};
-use crate::schedule::Offset;
 use crate::text::civil::Civil;
 use crate::text::json::{Object, list};
 use crate::text::output;

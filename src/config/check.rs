@@ -6,7 +6,7 @@
 
 use super::model::{Agent, Config, Entry, Metrics};
 use super::when;
-use crate::decide::{Limits, Rule};
+use crate::dice::decide::{Limits, Rule};
 use crate::failures::Kind;
 use crate::settings::{Node, Report, Section, Value, nearest};
 use crate::steady;

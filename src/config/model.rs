@@ -1,6 +1,6 @@
 //! What a config file says, checked and with every default filled in.
 
-use crate::decide::{Limits, Rule};
+use crate::dice::decide::{Limits, Rule};
 use crate::failures::{Failure, Kind};
 use crate::steady::Probe;
 use crate::text::logging;

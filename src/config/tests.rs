@@ -1,7 +1,7 @@
 //! Whole configs against stand-ins for the four kinds of failure.
 
 use super::*;
-use crate::decide::{Limits, StopAfter};
+use crate::dice::decide::{Limits, StopAfter};
 use crate::error::{Error, Result};
 use crate::failures::{Failure, Host, Injection, KINDS, Kind, Outcome};
 use crate::settings::Section;

@@ -1,8 +1,8 @@
 //! The settings that say when something may happen: schedules, time zones and the end of it all.
 
 use super::model::{Agent, Entry};
-use crate::decide::StopAfter;
-use crate::schedule::{Cron, Offset, Schedule};
+use crate::dice::decide::StopAfter;
+use crate::dice::schedule::{Cron, Offset, Schedule};
 use crate::settings::{Node, Report, Scalar, Section, Value};
 use std::time::Duration;
 

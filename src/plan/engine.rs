@@ -1,9 +1,9 @@
-//! The decisions of [`crate::decide`] for very many agents: the same answers, found without asking about what
+//! The decisions of [`crate::dice::decide`] for very many agents: the same answers, found without asking about what
 //! cannot change between two of them (names, durations in ticks, schedules). `tests` compare the two.
 
 use super::Plan;
-use crate::decide::StopAfter;
 use crate::dice::Die;
+use crate::dice::decide::StopAfter;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub struct Engine<'a> {
     end: u64,
     /// How many injections [`StopAfter::Injections`] allows.
     most: u64,
-    /// A start counts for [`crate::decide::Limits::per_hour`] this many ticks.
+    /// A start counts for [`crate::dice::decide::Limits::per_hour`] this many ticks.
     hour: u64,
     recent: VecDeque<u64>,
 }
@@ -38,7 +38,7 @@ pub struct Engine<'a> {
 impl<'a> Engine<'a> {
     /// An engine for a plan.
     pub fn new(plan: &'a Plan) -> Engine<'a> {
-        let due = |schedule: &crate::schedule::Schedule| {
+        let due = |schedule: &crate::dice::schedule::Schedule| {
             (0..plan.ticks).map(|tick| schedule.matches(plan.moment(tick).unix)).collect()
         };
         let (mut end, mut most) = (plan.ticks, u64::MAX);

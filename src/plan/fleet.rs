@@ -196,7 +196,8 @@ mod tests {
     /// One entry that holds exactly one tick and may be hit at any: a pod is disturbed with its probability.
     #[test]
     fn the_mathematics_are_those_of_independent_dice() {
-        let rule = crate::decide::Rule { name: "cpu".to_owned(), probability: Some(0.2), schedule: None };
+        let rule =
+            crate::dice::decide::Rule { name: "cpu".to_owned(), probability: Some(0.2), schedule: None };
         let duration = Duration::from_millis(9_999);
         let plan = Plan {
             entries: vec![super::super::Planned { rule, kind: "cpu", duration, what: String::new() }],

@@ -16,7 +16,7 @@ pub use replay::{Trail, replay};
 pub use timeline::{Start, Timeline};
 
 use crate::config::Config;
-use crate::decide::{Limits, Moment, Rule};
+use crate::dice::decide::{Limits, Moment, Rule};
 use crate::failures::Host;
 use std::time::Duration;
 
@@ -89,7 +89,7 @@ impl Plan {
         self.after(self.ticks)
     }
 
-    /// From the tick of an injection to the first at which its entry is rolled again; [`crate::decide::is_busy`]
+    /// From the tick of an injection to the first at which its entry is rolled again; [`crate::dice::decide::is_busy`]
     /// in ticks.
     fn busy_ticks(&self, duration: Duration) -> u64 {
         (duration.as_nanos() / self.interval.as_nanos().max(1)) as u64 + 1
@@ -135,8 +135,8 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::{StopAfter, is_busy};
-    use crate::schedule::{Cron, Offset, Schedule};
+    use crate::dice::decide::{StopAfter, is_busy};
+    use crate::dice::schedule::{Cron, Offset, Schedule};
 
     /// A plan of random entries and limits, with a random interval.
     pub(super) fn random_plan(random: &mut fastrand::Rng) -> Plan {

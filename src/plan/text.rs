@@ -276,7 +276,7 @@ pub(super) fn span(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::{Limits, Rule};
+    use crate::dice::decide::{Limits, Rule};
 
     fn plan() -> Plan {
         let entry = |name: &str, probability, seconds| Planned {

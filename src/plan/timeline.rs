@@ -1,7 +1,7 @@
 //! One agent and its seed, decided by the very code that decides in `run`.
 
 use super::Plan;
-use crate::decide::{Decider, Limit, Verdict, is_busy};
+use crate::dice::decide::{Decider, Limit, Verdict, is_busy};
 use std::time::Duration;
 
 /// A roll that hit.

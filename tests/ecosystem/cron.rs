@@ -1,6 +1,6 @@
 //! croniter (PyPI) as the judge of cron expressions: what comes when, over ten years of random expressions.
 
-use chaos_agent::schedule::{Cron, Offset};
+use chaos_agent::dice::schedule::{Cron, Offset};
 use chaos_agent::text::civil::Civil;
 use std::fmt::Write as _;
 use std::io::Write as _;

@@ -1,6 +1,9 @@
 //! The dice: pure functions of seed, tick and entry name, so that the same seed replays the same decisions
 //! whatever else happens, and adding an entry does not shift the rolls of the others.
 
+pub mod decide;
+pub mod schedule;
+
 use fastrand::Rng;
 
 /// One roll for one entry at one tick.

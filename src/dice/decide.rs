@@ -1,8 +1,8 @@
 //! What happens at a tick: a pure state machine over dice, schedules and limits, without a clock. The agent
 //! drives it with the real time and `plan` with the time of its simulation, so that both say the same.
 
+use crate::dice::schedule::Schedule;
 use crate::dice::{self, Roll};
-use crate::schedule::Schedule;
 use std::collections::VecDeque;
 use std::time::Duration;
 
