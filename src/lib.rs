@@ -12,7 +12,7 @@
 //! 7 config board doctor
 //! 6 failures steady
 //! 5 client
-//! 4 revert settings dice audit exporter cancel
+//! 4 revert settings dice exporter cancel
 //! 3 text
 //! 2 linux
 //! 1 error
@@ -20,7 +20,6 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout))]
 
 pub mod agent;
-pub mod audit;
 pub mod board;
 pub mod cancel;
 pub mod cli;

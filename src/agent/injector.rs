@@ -1,6 +1,6 @@
 //! One injection, from its check to its count, on whatever thread it runs.
 
-use crate::audit::Audit;
+use crate::agent::audit::Audit;
 use crate::board::{Board, Live, Past, outcome_members};
 use crate::cancel::Cancel;
 use crate::config::{self, Entry};

@@ -3,6 +3,7 @@
 //! The loop itself never waits for a fault: each injection has a thread of its own, and the loop sleeps until
 //! the next tick, a signal, a change of a watched file or the stop, nothing in between.
 
+pub mod audit;
 mod control;
 mod halt;
 mod injector;
@@ -10,7 +11,7 @@ mod reload;
 
 pub use injector::{Injector, Run};
 
-use crate::audit::Audit;
+use crate::agent::audit::Audit;
 use crate::board::{About, Board};
 use crate::cancel::Cancel;
 use crate::config::{Config, Entry};
