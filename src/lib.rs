@@ -5,14 +5,13 @@
 //! a module imports only from layers below its own (`tests/layers.rs` checks it against this table):
 //!
 //! ```text
-//! 11 main
-//! 10 cli
+//! 10 main
 //! 9 commands
 //! 8 agent plan
-//! 7 config board doctor
+//! 7 board config doctor
 //! 6 failures steady
 //! 5 client
-//! 4 revert settings dice exporter cancel
+//! 4 revert exporter settings dice cancel
 //! 3 text
 //! 2 linux
 //! 1 error
@@ -22,7 +21,6 @@
 pub mod agent;
 pub mod board;
 pub mod cancel;
-pub mod cli;
 pub mod client;
 pub mod commands;
 pub mod config;

@@ -1,6 +1,6 @@
 //! The program: argv to command to exit code. An error is printed once, here.
 
-use chaos_agent::cli;
+use chaos_agent::commands::cli;
 use chaos_agent::error::Error;
 use chaos_agent::text::output;
 use std::process::ExitCode;

@@ -1,5 +1,6 @@
 //! The sub-commands, a file each: words in, exit code out.
 
+pub mod cli;
 pub mod doctor;
 mod exporter;
 pub mod guard;
