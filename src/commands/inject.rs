@@ -10,7 +10,8 @@ use crate::error::{Context, Error, Result};
 use crate::exporter::metrics::{Metrics, Status};
 use crate::failures::{self, KINDS};
 use crate::linux::sys::task;
-use crate::text::logging::{self, json_string};
+use crate::text::json;
+use crate::text::logging;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU8;
@@ -134,7 +135,7 @@ fn settings(request: &Request) -> Result<Config> {
     }
     for (key, value) in &request.settings {
         text += "    ";
-        json_string(&mut text, key);
+        json::string(&mut text, key);
         // A value is YAML, as it would stand in a config: 2, 50%, [a, b], {port: 80}.
         match value.contains(['\n', '\r']) || value.is_empty() {
             true => return Err(Error::usage(format!("the value of {key} is not allowed: one line of text"))),

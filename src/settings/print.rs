@@ -1,7 +1,7 @@
 //! A tree as YAML text again. serde_yaml could write it, but its emitter is more code than the whole of this.
 
 use super::tree::{Node, Pair, Value};
-use crate::text::logging::json_string;
+use crate::text::json;
 use std::fmt::Write;
 
 impl Node {
@@ -93,7 +93,7 @@ fn text(out: &mut String, text: &str) {
     let words = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
     match starts_well && goes_on_well && !words.iter().any(|word| text.eq_ignore_ascii_case(word)) {
         true => out.push_str(text),
-        false => json_string(out, text),
+        false => json::string(out, text),
     }
 }
 
@@ -110,7 +110,7 @@ pub fn shown(value: &Value) -> String {
             if cut.len() < text.len() {
                 cut.push('…');
             }
-            json_string(&mut out, &cut);
+            json::string(&mut out, &cut);
         }
         other => scalar(&mut out, other),
     }

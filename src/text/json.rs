@@ -1,7 +1,6 @@
 //! JSON text (RFC 8259), written piece by piece: what goes out is small and flat, so there is no tree of values.
 
-use crate::text::logging::json_string;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 /// An object under construction.
 pub struct Object(String);
@@ -22,14 +21,23 @@ impl Object {
         if self.0.len() > 1 {
             self.0.push(',');
         }
-        json_string(&mut self.0, key);
+        string(&mut self.0, key);
         self.0.push(':');
         &mut self.0
     }
 
     /// A member with a text.
     pub fn text(&mut self, key: &str, value: &str) -> &mut Object {
-        json_string(self.key(key), value);
+        string(self.key(key), value);
+        self
+    }
+
+    /// A member with a text that is still to be put together.
+    pub fn says(&mut self, key: &str, what: &fmt::Arguments<'_>) -> &mut Object {
+        let out = self.key(key);
+        out.push('"');
+        _ = Escaped(out).write_fmt(*what);
+        out.push('"');
         self
     }
 
@@ -71,7 +79,7 @@ impl Object {
     pub fn texts<'a>(&mut self, key: &str, values: impl IntoIterator<Item = &'a str>) -> &mut Object {
         let items = values.into_iter().map(|value| {
             let mut item = String::new();
-            json_string(&mut item, value);
+            string(&mut item, value);
             item
         });
         let list = list(items);
@@ -97,6 +105,36 @@ pub fn list(items: impl IntoIterator<Item = String>) -> String {
     }
     text.push(']');
     text
+}
+
+/// Writes into a JSON string, without its quotes: escapes what may not stand there.
+struct Escaped<'a>(&'a mut String);
+
+impl Write for Escaped<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for letter in text.chars() {
+            match letter {
+                '"' | '\\' => self.0.extend(['\\', letter]),
+                '\n' => self.0.push_str("\\n"),
+                '\t' => self.0.push_str("\\t"),
+                // More than RFC 8259 asks for: these YAML refuses, and terminals and log viewers act on.
+                letter
+                    if letter.is_control() || "\u{2028}\u{2029}\u{feff}\u{fffe}\u{ffff}".contains(letter) =>
+                {
+                    write!(self.0, "\\u{:04x}", u32::from(letter))?;
+                }
+                letter => self.0.push(letter),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Appends `text` in double quotes, as JSON (RFC 8259) and YAML both read it.
+pub fn string(out: &mut String, text: &str) {
+    out.push('"');
+    _ = Escaped(out).write_str(text);
+    out.push('"');
 }
 
 #[cfg(test)]

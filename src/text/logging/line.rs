@@ -1,6 +1,7 @@
 //! One log line, as text and as JSON.
 
 use crate::text::civil::timestamp;
+use crate::text::json::Object;
 use log::Level;
 use std::fmt::{self, Write};
 use std::time::SystemTime;
@@ -27,15 +28,11 @@ impl Line<'_> {
 
     /// One object with the keys of Py-Chaos-Agent.
     pub fn json(&self, message: &fmt::Arguments<'_>) -> String {
-        let level = self.level_name();
-        let mut line = format!(r#"{{"timestamp":"{}","level":"{level}","logger":"#, timestamp(self.time));
-        json_string(&mut line, self.target);
-        line.push_str(r#","message":""#);
-        _ = Json(&mut line).write_fmt(*message);
-        line.push_str(r#"","service":"chaos-agent","hostname":"#);
-        json_string(&mut line, self.host);
-        line.push_str("}\n");
-        line
+        let mut line = Object::new();
+        line.text("timestamp", &timestamp(self.time)).text("level", self.level_name());
+        line.text("logger", self.target).says("message", message);
+        line.text("service", "chaos-agent").text("hostname", self.host);
+        line.end() + "\n"
     }
 
     fn level_name(&self) -> &'static str {
@@ -61,36 +58,6 @@ impl Write for Plain<'_> {
         }
         Ok(())
     }
-}
-
-/// Escapes what may not stand inside a JSON string.
-struct Json<'a>(&'a mut String);
-
-impl Write for Json<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for letter in text.chars() {
-            match letter {
-                '"' | '\\' => self.0.extend(['\\', letter]),
-                '\n' => self.0.push_str("\\n"),
-                '\t' => self.0.push_str("\\t"),
-                // More than RFC 8259 asks for: these YAML refuses, and terminals and log viewers act on.
-                letter
-                    if letter.is_control() || "\u{2028}\u{2029}\u{feff}\u{fffe}\u{ffff}".contains(letter) =>
-                {
-                    write!(self.0, "\\u{:04x}", u32::from(letter))?;
-                }
-                letter => self.0.push(letter),
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Appends `text` in double quotes, as JSON (RFC 8259) and YAML both read it.
-pub fn json_string(out: &mut String, text: &str) {
-    out.push('"');
-    _ = Json(out).write_str(text);
-    out.push('"');
 }
 
 #[cfg(test)]

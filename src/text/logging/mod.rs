@@ -8,7 +8,6 @@ mod file;
 mod line;
 
 pub use file::RotatedFile;
-pub use line::json_string;
 
 use line::Line;
 use log::{Level, LevelFilter, Log, Metadata, Record};
