@@ -2,14 +2,10 @@
 
 use super::Agent;
 use super::injector::Why;
-use crate::exporter::metrics::{Family, Kind, Metrics};
+use crate::exporter::metrics::{Family, Metrics};
 
-pub(super) static HALTED: Family = Family {
-    name: "chaos_halted",
-    help: "Whether the dice rest for this reason (1) or not (0).",
-    kind: Kind::Gauge,
-    labels: &["reason"],
-};
+pub(super) static HALTED: Family =
+    Family::gauge("chaos_halted", "Whether the dice rest for this reason (1) or not (0).", &["reason"]);
 
 /// Every reason, as the values of the label.
 const REASONS: [&str; 5] = ["config", "file", "signal", "steady_state", "stop_after"];

@@ -6,18 +6,17 @@ mod surroundings;
 
 use crate::cancel::Cancel;
 use crate::error::{Context, Result};
-use crate::exporter::metrics::{Family, Kind, Metrics};
+use crate::exporter::metrics::{Family, Metrics};
 use crate::failures::{Failure, Host, KINDS};
 use crate::steady::Probe;
 use std::net::SocketAddr;
 use std::path::Path;
 
-static READY: Family = Family {
-    name: "chaos_failure_ready",
-    help: "Whether every enabled failure of this type could be injected here (1) or not (0).",
-    kind: Kind::Gauge,
-    labels: &["failure_type"],
-};
+static READY: Family = Family::gauge(
+    "chaos_failure_ready",
+    "Whether every enabled failure of this type could be injected here (1) or not (0).",
+    &["failure_type"],
+);
 
 /// How good or bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

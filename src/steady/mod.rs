@@ -9,7 +9,7 @@ pub use probe::{Probe, read};
 
 use crate::cancel::{Cancel, Waited};
 use crate::error::{Context, Result};
-use crate::exporter::metrics::{Family, Kind, Metrics};
+use crate::exporter::metrics::{Family, Metrics};
 use crate::linux::sys::event::EventFd;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -21,18 +21,16 @@ use std::time::Instant;
 /// Room for a piece of an answer, path buffers and log formatting.
 const STACK: usize = 128 << 10;
 
-static STATE: Family = Family {
-    name: "chaos_steady_state",
-    help: "Whether the application is well by this probe (1) or not, or not known yet (0).",
-    kind: Kind::Gauge,
-    labels: &["probe"],
-};
-static BREACHES: Family = Family {
-    name: "chaos_steady_state_breaches_total",
-    help: "How often this probe found an application ill that had been well.",
-    kind: Kind::Counter,
-    labels: &["probe"],
-};
+static STATE: Family = Family::gauge(
+    "chaos_steady_state",
+    "Whether the application is well by this probe (1) or not, or not known yet (0).",
+    &["probe"],
+);
+static BREACHES: Family = Family::counter(
+    "chaos_steady_state_breaches_total",
+    "How often this probe found an application ill that had been well.",
+    &["probe"],
+);
 
 /// What all probes together say.
 #[derive(Clone, Debug, PartialEq, Eq)]

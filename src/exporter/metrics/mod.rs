@@ -38,49 +38,43 @@ impl Status {
     }
 }
 
-static INJECTIONS: Family = Family {
-    name: "chaos_injections_total",
-    help: "Total number of chaos injections.",
-    kind: Kind::Counter,
-    labels: &["failure_type", "status"],
-};
-static ACTIVE: Family = Family {
-    name: "chaos_injection_active",
-    help: "Number of chaos injections that are active now.",
-    kind: Kind::Gauge,
-    labels: &["failure_type"],
-};
-static DURATION: Family = Family {
-    name: "chaos_injection_duration_seconds",
-    help: "How long injections were active, in seconds.",
-    kind: Kind::Histogram(&[0.1, 1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0]),
-    labels: &["failure_type"],
-};
-static INFO: Family = Family {
-    name: "chaos_agent_info",
-    help: "Version of the agent and the seed of its dice; always 1.",
-    kind: Kind::Gauge,
-    labels: &["version", "seed"],
-};
-static RELOAD: Family = Family {
-    name: "chaos_config_last_reload_successful",
-    help: "Whether the last attempt to load the configuration succeeded (1) or not (0).",
-    kind: Kind::Gauge,
-    labels: &[],
-};
+static INJECTIONS: Family = Family::counter(
+    "chaos_injections_total",
+    "Total number of chaos injections.",
+    &["failure_type", "status"],
+);
+static ACTIVE: Family = Family::gauge(
+    "chaos_injection_active",
+    "Number of chaos injections that are active now.",
+    &["failure_type"],
+);
+static DURATION: Family = Family::histogram(
+    "chaos_injection_duration_seconds",
+    "How long injections were active, in seconds.",
+    &[0.1, 1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0],
+    &["failure_type"],
+);
+static INFO: Family = Family::gauge(
+    "chaos_agent_info",
+    "Version of the agent and the seed of its dice; always 1.",
+    &["version", "seed"],
+);
+static RELOAD: Family = Family::gauge(
+    "chaos_config_last_reload_successful",
+    "Whether the last attempt to load the configuration succeeded (1) or not (0).",
+    &[],
+);
 
-static REVERTS_FAILED: Family = Family {
-    name: "chaos_reverts_failed_total",
-    help: "Changes that an injection could not take back; the guard goes on with these.",
-    kind: Kind::Counter,
-    labels: &["failure_type"],
-};
-static RELOADED_AT: Family = Family {
-    name: "chaos_config_last_reload_success_timestamp_seconds",
-    help: "Time since unix epoch in seconds at which the configuration in use was loaded.",
-    kind: Kind::Gauge,
-    labels: &[],
-};
+static REVERTS_FAILED: Family = Family::counter(
+    "chaos_reverts_failed_total",
+    "Changes that an injection could not take back; the guard goes on with these.",
+    &["failure_type"],
+);
+static RELOADED_AT: Family = Family::gauge(
+    "chaos_config_last_reload_success_timestamp_seconds",
+    "Time since unix epoch in seconds at which the configuration in use was loaded.",
+    &[],
+);
 
 /// Whole seconds since 1970.
 fn unix_seconds() -> f64 {

@@ -1,26 +1,22 @@
 //! The conventional `process_*` metrics, of this process, cheap enough for every scrape: two files of
 //! `/proc/self` stay open and are read in place; the rest are single system calls.
 
-use super::store::{Family, Kind, push_seconds, push_value, single};
+use super::store::{Family, push_seconds, push_value, single};
 use crate::linux::sys::usage;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-const fn family(name: &'static str, kind: Kind, help: &'static str) -> Family {
-    Family { name, help, kind, labels: &[] }
-}
-
 /// Those whose value changes, by name.
 const FAMILIES: [Family; 5] = [
-    family("process_cpu_seconds_total", Kind::Counter, "User and system CPU time spent, in seconds."),
-    family("process_max_fds", Kind::Gauge, "File descriptors that may be open."),
-    family("process_open_fds", Kind::Gauge, "File descriptors that are open."),
-    family("process_resident_memory_bytes", Kind::Gauge, "Memory that is in RAM, in bytes."),
-    family("process_virtual_memory_bytes", Kind::Gauge, "Address space that is mapped, in bytes."),
+    Family::counter("process_cpu_seconds_total", "User and system CPU time spent, in seconds.", &[]),
+    Family::gauge("process_max_fds", "File descriptors that may be open.", &[]),
+    Family::gauge("process_open_fds", "File descriptors that are open.", &[]),
+    Family::gauge("process_resident_memory_bytes", "Memory that is in RAM, in bytes.", &[]),
+    Family::gauge("process_virtual_memory_bytes", "Address space that is mapped, in bytes.", &[]),
 ];
 const START: Family =
-    family("process_start_time_seconds", Kind::Gauge, "When the process started, in seconds since 1970.");
+    Family::gauge("process_start_time_seconds", "When the process started, in seconds since 1970.", &[]);
 
 /// What is known once, and the files that are read at every scrape. Where `/proc` is missing or belongs to
 /// another PID namespace the metrics that come from it are left out.

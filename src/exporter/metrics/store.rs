@@ -27,6 +27,37 @@ pub struct Family {
     pub labels: &'static [&'static str],
 }
 
+impl Family {
+    const fn new(
+        name: &'static str,
+        help: &'static str,
+        kind: Kind,
+        labels: &'static [&'static str],
+    ) -> Family {
+        Family { name, help, kind, labels }
+    }
+
+    /// A family that only grows; `name` ends in `_total`.
+    pub const fn counter(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Family {
+        Family::new(name, help, Kind::Counter, labels)
+    }
+
+    /// A family that goes up and down.
+    pub const fn gauge(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Family {
+        Family::new(name, help, Kind::Gauge, labels)
+    }
+
+    /// A family that counts observations at or below each of these rising bounds.
+    pub const fn histogram(
+        name: &'static str,
+        help: &'static str,
+        bounds: &'static [f64],
+        labels: &'static [&'static str],
+    ) -> Family {
+        Family::new(name, help, Kind::Histogram(bounds), labels)
+    }
+}
+
 #[derive(Debug)]
 struct Series {
     /// `failure_type="cpu",status="failed"`, escaped: what tells it apart.
@@ -273,10 +304,9 @@ fn label_text(names: &[&str], values: &[&str]) -> String {
 mod tests {
     use super::*;
 
-    static COUNT: Family = Family { name: "b_total", help: "B.", kind: Kind::Counter, labels: &["x", "y"] };
-    static HIST: Family =
-        Family { name: "a_seconds", help: "A.", kind: Kind::Histogram(&[0.5, 1.0]), labels: &["x"] };
-    static BARE: Family = Family { name: "c", help: "C.", kind: Kind::Histogram(&[2.0]), labels: &[] };
+    static COUNT: Family = Family::counter("b_total", "B.", &["x", "y"]);
+    static HIST: Family = Family::histogram("a_seconds", "A.", &[0.5, 1.0], &["x"]);
+    static BARE: Family = Family::histogram("c", "C.", &[2.0], &[]);
 
     fn text(store: &mut Store) -> String {
         String::from_utf8(store.text().to_vec()).unwrap()

@@ -2,7 +2,7 @@
 
 use super::{Failure, Host, Injection, Kind, Outcome, Series};
 use crate::error::{Context, Result};
-use crate::exporter::metrics::{self, Family};
+use crate::exporter::metrics::Family;
 use crate::linux::cgroup::{Cgroup, Throttled};
 use crate::linux::sys::sched;
 use crate::settings::{Scalar, Section};
@@ -21,12 +21,11 @@ const MOST_RAMP: f64 = 86_400.0;
 /// Undelivered share of what was asked above which the log says why.
 const TOLERANCE: f64 = 0.02;
 
-static SECONDS: Family = Family {
-    name: "chaos_cpu_seconds_total",
-    help: "CPU seconds that cpu injections asked for and that they got, counted at the end of each.",
-    kind: metrics::Kind::Counter,
-    labels: &["kind"],
-};
+static SECONDS: Family = Family::counter(
+    "chaos_cpu_seconds_total",
+    "CPU seconds that cpu injections asked for and that they got, counted at the end of each.",
+    &["kind"],
+);
 static SERIES: [Series; 2] = [(&SECONDS, &["asked"]), (&SECONDS, &["delivered"])];
 
 /// How many cores.

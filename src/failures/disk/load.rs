@@ -6,7 +6,7 @@
 use super::fill::Fill;
 use super::size;
 use crate::error::{Context, Error, Result};
-use crate::exporter::metrics::{Family, Kind};
+use crate::exporter::metrics::Family;
 use crate::failures::{Injection, Series};
 use crate::linux::sys::disk;
 use crate::linux::sys::memory::{Mapping, page_size};
@@ -27,18 +27,16 @@ const NAP: f64 = 0.2;
 /// Undelivered share of what was asked above which the log says so.
 const TOLERANCE: f64 = 0.02;
 
-static BYTES: Family = Family {
-    name: "chaos_disk_bytes_total",
-    help: "Bytes that disk injections of action io were to read and write and did, counted at the end of each.",
-    kind: Kind::Counter,
-    labels: &["kind", "of"],
-};
-static FSYNCS: Family = Family {
-    name: "chaos_disk_fsyncs_total",
-    help: "Calls of fsync that disk injections of action io were to make and did, counted at the end of each.",
-    kind: Kind::Counter,
-    labels: &["of"],
-};
+static BYTES: Family = Family::counter(
+    "chaos_disk_bytes_total",
+    "Bytes that disk injections of action io were to read and write and did, counted at the end of each.",
+    &["kind", "of"],
+);
+static FSYNCS: Family = Family::counter(
+    "chaos_disk_fsyncs_total",
+    "Calls of fsync that disk injections of action io were to make and did, counted at the end of each.",
+    &["of"],
+);
 
 /// Asked and delivered, of each rate.
 pub const SERIES: [Series; 6] = [

@@ -6,7 +6,7 @@
 
 use super::{Failure, Host, Injection, Kind, Outcome, Series, memory};
 use crate::error::{Error, Result};
-use crate::exporter::metrics::{self, Family};
+use crate::exporter::metrics::Family;
 use crate::linux::cgroup::Cgroup;
 use crate::linux::sys::task;
 use crate::settings::Section;
@@ -37,12 +37,11 @@ const MOST_RATE: f64 = 1e6;
 const RATES: [(&str, f64); 3] =
     [("read_mb_per_s", MIB as f64), ("write_mb_per_s", MIB as f64), ("fsync_per_s", 1.0)];
 
-static SHORTENED: Family = Family {
-    name: "chaos_disk_shortened_total",
-    help: "Disk injections that ended early to leave space for others.",
-    kind: metrics::Kind::Counter,
-    labels: &[],
-};
+static SHORTENED: Family = Family::counter(
+    "chaos_disk_shortened_total",
+    "Disk injections that ended early to leave space for others.",
+    &[],
+);
 static FILL_SERIES: [Series; 1] = [(&SHORTENED, &[])];
 static LOAD_SERIES: [Series; 7] = {
     let [a, b, c, d, e, f] = load::SERIES;

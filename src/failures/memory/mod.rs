@@ -6,7 +6,7 @@
 use super::{Failure, Host, Injection, Kind, Outcome, Series};
 use crate::cancel::Waited;
 use crate::error::{Error, Result};
-use crate::exporter::metrics::{self, Family};
+use crate::exporter::metrics::Family;
 use crate::linux::cgroup::{Bound, Cgroup, Room};
 use crate::settings::Section;
 use hoard::{Hoard, Pattern};
@@ -36,12 +36,11 @@ const RESIDENT: f64 = 0.999;
 /// While it grows slowly, it grows this often.
 const STEP: Duration = Duration::from_millis(20);
 
-static SHORTENED: Family = Family {
-    name: "chaos_memory_shortened_total",
-    help: "Memory injections that ended early to leave room for others.",
-    kind: metrics::Kind::Counter,
-    labels: &[],
-};
+static SHORTENED: Family = Family::counter(
+    "chaos_memory_shortened_total",
+    "Memory injections that ended early to leave room for others.",
+    &[],
+);
 static SERIES: [Series; 1] = [(&SHORTENED, &[])];
 
 /// How much.

@@ -15,7 +15,7 @@ mod victim;
 
 use super::{Failure, Host, Injection, Kind, Outcome, Series};
 use crate::error::{Context, Result};
-use crate::exporter::metrics::{self, Family};
+use crate::exporter::metrics::Family;
 use crate::linux::proc::Reader;
 use crate::linux::sys::signal;
 use crate::revert::undo::{Tools, Undo};
@@ -33,18 +33,17 @@ use victim::Victim;
 /// starts it.
 pub const KIND: Kind = Kind { name: "process", timed: false, guarded: false, parse };
 
-static SIGNALS: Family = Family {
-    name: "chaos_process_signals_total",
-    help: "Signals that victims of the process failure got.",
-    kind: metrics::Kind::Counter,
-    labels: &["signal"],
-};
-static RECOVERY: Family = Family {
-    name: "chaos_victim_recovery_seconds",
-    help: "Time from the death of a victim to the start of a new process that matches.",
-    kind: metrics::Kind::Histogram(&[0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0]),
-    labels: &[],
-};
+static SIGNALS: Family = Family::counter(
+    "chaos_process_signals_total",
+    "Signals that victims of the process failure got.",
+    &["signal"],
+);
+static RECOVERY: Family = Family::histogram(
+    "chaos_victim_recovery_seconds",
+    "Time from the death of a victim to the start of a new process that matches.",
+    &[0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0],
+    &[],
+);
 static KILL_SERIES: [Series; 3] = [(&SIGNALS, &["SIGTERM"]), (&SIGNALS, &["SIGKILL"]), (&RECOVERY, &[])];
 static PAUSE_SERIES: [Series; 2] = [(&SIGNALS, &["SIGSTOP"]), (&SIGNALS, &["SIGCONT"])];
 
