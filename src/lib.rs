@@ -1,8 +1,9 @@
 //! A chaos-engineering sidecar: rolls dice every interval, injects faults into the pod it shares, reports
 //! them to Prometheus and takes back everything it did, whatever happens to it.
 //!
-//! The library exists so that tests and benches can link; the product is the binary. Layers, top to bottom;
-//! a module imports only from layers below its own (`tests/layers.rs` checks it against this table):
+//! The library exists so that tests and benches can link; the product is the binary. Rooms by floor, top to
+//! bottom: a room imports only from floors below its own, never from a sibling. Then the floors inside of rooms
+//! that have some (`tests/layers.rs` checks both against this table):
 //!
 //! ```text
 //! 10 main
@@ -15,6 +16,17 @@
 //! 3 text
 //! 2 linux
 //! 1 error
+//!
+//! linux 2 cgroup command proc tc watch
+//! linux 1 sys
+//! text 2 logging
+//! text 1 civil json output
+//! exporter 2 http
+//! exporter 1 metrics
+//! revert 2 guard
+//! revert 1 undo
+//! dice 2 decide
+//! dice 1 schedule
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout))]
 

@@ -1,5 +1,6 @@
-//! Reads the `use crate::` lines of every module and fails where one imports from a layer that is not below
-//! its own. The table is the one in the crate documentation, so the two cannot drift apart.
+//! Reads the imports of every module and fails where one imports from a floor that is not below its own: between
+//! rooms, and between the parts of a room that has floors of its own. The table is the one in the crate
+//! documentation, so the two cannot drift apart.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 use std::collections::HashMap;
@@ -7,46 +8,120 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 #[test]
-fn a_module_imports_only_from_layers_below() {
-    let layers = table();
+fn a_module_imports_only_from_floors_below() {
+    let table = Table::read();
     let mut files = Vec::new();
     collect(Path::new("src"), &mut files);
-    let mut wrong = Vec::new();
-    let mut imports = 0;
+    let (mut wrong, mut imports) = (Vec::new(), 0);
     for file in &files {
-        let module = module_of(file);
-        if module == "lib" {
+        let place = place_of(file);
+        if place.room == "lib" {
             continue;
         }
-        let own = *layers.get(&module).unwrap_or_else(|| panic!("src/lib.rs has no layer for `{module}`"));
-        for import in crate_paths(&fs::read_to_string(file).unwrap()) {
+        let text = fs::read_to_string(file).unwrap();
+        for import in paths(&text, &["crate::", "chaos_agent::"]) {
             imports += 1;
-            let Some(other) = layers.get(&import) else {
-                wrong.push(format!("{}: `crate::{import}` is in no layer", file.display()));
-                continue;
-            };
-            if import != module && *other >= own {
-                wrong.push(format!("{}: layer {own} imports `{import}` of layer {other}", file.display()));
+            wrong.extend(table.judge(&place, &import).map(|why| format!("{}: {why}", file.display())));
+        }
+        // `super::` of a part names its siblings in the room.
+        if place.part.is_some() && place.depth == 1 {
+            for import in paths(&text, &["super::"]) {
+                let import = [vec![place.room.clone()], import].concat();
+                wrong.extend(table.judge(&place, &import).map(|why| format!("{}: {why}", file.display())));
             }
         }
     }
-    assert!(imports > 0, "the reader of imports found none in {} files", files.len());
+    assert!(imports > 100, "the reader of imports found {imports} in {} files", files.len());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Module name to layer, from the `//! N name name ...` lines in src/lib.rs.
-fn table() -> HashMap<String, i32> {
-    let text = fs::read_to_string("src/lib.rs").unwrap();
-    let mut layers = HashMap::new();
-    for line in text.lines().filter_map(|line| line.strip_prefix("//! ")) {
-        let mut words = line.split_whitespace();
-        let Some(layer) = words.next().and_then(|word| word.parse::<i32>().ok()) else { continue };
-        for name in words {
-            layers.insert(name.to_owned(), layer);
+#[test]
+fn an_import_upwards_or_of_a_sibling_is_found() {
+    let table = Table::read();
+    let judge = |file: &str, text: &str| {
+        let found = paths(text, &["crate::"]);
+        assert!(!found.is_empty(), "{text}");
+        let place = place_of(Path::new(file));
+        found.iter().filter_map(|import| table.judge(&place, import)).count()
+    };
+    assert_eq!(judge("src/linux/tc/mod.rs", "use crate::linux::sys::netlink;"), 0);
+    assert_eq!(judge("src/linux/sys/net.rs", "use crate::linux::tc;"), 1);
+    assert_eq!(judge("src/linux/proc/mod.rs", "use crate::linux::{sys, tc::link};"), 1);
+    assert_eq!(judge("src/dice/mod.rs", "use crate::settings::Section;"), 1);
+    assert_eq!(judge("src/failures/cpu/mod.rs", "use crate::{agent, error::Error, nowhere};"), 2);
+    assert_eq!(judge("src/main.rs", "use chaos_agent::x; use crate::commands;"), 0);
+}
+
+/// Where a file stands: its room, the part of the room, and how deep below the room it is.
+struct Place {
+    room: String,
+    part: Option<String>,
+    depth: usize,
+}
+
+/// `src/linux/tc/netem/mod.rs` is of `linux`, part `tc`, two deep; `src/main.rs` of `main`, without a part.
+fn place_of(file: &Path) -> Place {
+    let path = file.with_extension("");
+    let names: Vec<_> = path.components().skip(1).map(|one| one.as_os_str().to_str().unwrap()).collect();
+    let names: Vec<_> = names.iter().filter(|name| **name != "mod").collect();
+    let part = names.get(1).map(|name| (**name).to_owned());
+    Place { room: (*names[0]).to_owned(), part, depth: names.len() - 1 }
+}
+
+/// Floors: of rooms, and of the parts of rooms.
+struct Table {
+    rooms: HashMap<String, i32>,
+    parts: HashMap<(String, String), i32>,
+}
+
+impl Table {
+    /// From the lines `//! N room room ...` and `//! room N part part ...` of src/lib.rs.
+    fn read() -> Table {
+        let text = fs::read_to_string("src/lib.rs").unwrap();
+        let mut table = Table { rooms: HashMap::new(), parts: HashMap::new() };
+        for line in text.lines().filter_map(|line| line.strip_prefix("//! ")) {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            match words.as_slice() {
+                [floor, names @ ..] if floor.parse::<i32>().is_ok() => {
+                    table.rooms.extend(names.iter().map(|name| ((*name).to_owned(), floor.parse().unwrap())));
+                }
+                [room, floor, names @ ..] if floor.parse::<i32>().is_ok() => {
+                    let part =
+                        |name: &&str| (((*room).to_owned(), (*name).to_owned()), floor.parse().unwrap());
+                    table.parts.extend(names.iter().map(part));
+                }
+                _ => {}
+            }
         }
+        assert!(table.rooms.len() >= 10 && table.parts.len() >= 10, "src/lib.rs has lost its table");
+        table
     }
-    assert!(layers.len() >= 10, "the table of layers in src/lib.rs was not found");
-    layers
+
+    /// What is wrong about a place's import of a path.
+    fn judge(&self, place: &Place, import: &[String]) -> Option<String> {
+        let Place { room, part, .. } = place;
+        let own = self.rooms.get(room).unwrap_or_else(|| panic!("src/lib.rs has no floor for `{room}`"));
+        let other = import.first()?;
+        if other != room {
+            return match self.rooms.get(other) {
+                None => Some(format!("`{other}` is on no floor")),
+                Some(floor) if floor >= own => {
+                    Some(format!("floor {own} imports `{other}` of floor {floor}"))
+                }
+                Some(_) => None,
+            };
+        }
+        if !self.parts.keys().any(|(of, _)| of == room) {
+            return None;
+        }
+        // The room's own mod.rs stands above its parts.
+        let (part, target) = (part.as_ref()?, import.get(1)?);
+        let floor = |part: &String| self.parts.get(&(room.clone(), part.clone()));
+        let own = floor(part).unwrap_or_else(|| panic!("src/lib.rs has no floor for `{part}` in `{room}`"));
+        // A name that is no part is the room's own.
+        let other = floor(target).filter(|_| target != part)?;
+        (other >= own).then(|| format!("{room}: `{part}` of floor {own} imports `{target}` of floor {other}"))
+    }
 }
 
 fn collect(folder: &Path, into: &mut Vec<PathBuf>) {
@@ -60,45 +135,58 @@ fn collect(folder: &Path, into: &mut Vec<PathBuf>) {
     }
 }
 
-/// `src/tc/netem.rs` belongs to `tc`, `src/main.rs` to `main`.
-fn module_of(file: &Path) -> String {
-    let first = file.components().nth(1).unwrap().as_os_str().to_str().unwrap();
-    first.trim_end_matches(".rs").to_owned()
-}
-
-/// The first path segments after `crate::` or `chaos_agent::`, braces opened.
-fn crate_paths(text: &str) -> Vec<String> {
+/// The paths behind each of the prefixes, as their first two segments, braces opened.
+fn paths(text: &str, prefixes: &[&str]) -> Vec<Vec<String>> {
     let mut found = Vec::new();
-    for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
-        for prefix in ["crate::", "chaos_agent::"] {
-            for (at, _) in line.match_indices(prefix) {
-                let rest = &line[at + prefix.len()..];
-                if let Some(list) = rest.strip_prefix('{') {
-                    let mut depth = 0;
-                    let mut item = String::new();
-                    for letter in list.chars() {
-                        match letter {
-                            '{' => depth += 1,
-                            '}' if depth == 0 => break,
-                            '}' => depth -= 1,
-                            ',' if depth == 0 => found.push(std::mem::take(&mut item)),
-                            _ if depth == 0 => item.push(letter),
-                            _ => {}
-                        }
-                    }
-                    found.push(item);
-                } else {
-                    found.push(rest.to_owned());
-                }
+    let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let code = code.join("\n");
+    for prefix in prefixes {
+        for (at, _) in code.match_indices(prefix) {
+            // `super::super::x` is somebody else's `super::`, `my_crate::` no `crate::`.
+            let before = code[..at].chars().next_back();
+            if before.is_some_and(|letter| letter.is_alphanumeric() || "_:".contains(letter)) {
+                continue;
+            }
+            for path in opened(&code[at + prefix.len()..]) {
+                let segments: Vec<String> = path.split("::").map(str::to_owned).collect();
+                found.extend((!segments[0].is_empty()).then_some(segments));
             }
         }
     }
-    let first_word = |path: String| {
-        let path = path.trim().to_owned();
-        path.split(|letter: char| !(letter.is_alphanumeric() || letter == '_'))
-            .next()
-            .unwrap_or("")
-            .to_owned()
-    };
-    found.into_iter().map(first_word).filter(|name| !name.is_empty()).collect()
+    found
+}
+
+/// `a::{b, c::d}` is `a::b` and `a::c`; two segments are enough here.
+fn opened(text: &str) -> Vec<String> {
+    let name = |text: &str| text.find(|letter: char| !(letter.is_alphanumeric() || letter == '_'));
+    let word = |text: &str| text[..name(text).unwrap_or(text.len())].to_owned();
+    if let Some(list) = text.strip_prefix('{') {
+        return items(list).iter().flat_map(|item| opened(item.trim())).collect();
+    }
+    let first = word(text);
+    match text[first.len()..].strip_prefix("::") {
+        Some(list) if list.starts_with('{') => {
+            let behind = |item: &String| format!("{first}::{}", word(item.trim()));
+            items(&list[1..]).iter().map(behind).collect()
+        }
+        Some(rest) => vec![format!("{first}::{}", word(rest))],
+        None => vec![first],
+    }
+}
+
+/// What stands between the commas up to the closing brace.
+fn items(list: &str) -> Vec<String> {
+    let (mut found, mut depth, mut item) = (Vec::new(), 0, String::new());
+    for letter in list.chars() {
+        match letter {
+            '}' if depth == 0 => break,
+            ',' if depth == 0 => found.push(std::mem::take(&mut item)),
+            _ => {
+                depth += i32::from(letter == '{') - i32::from(letter == '}');
+                item.push(letter);
+            }
+        }
+    }
+    found.push(item);
+    found
 }

@@ -7,20 +7,21 @@ pub mod audit;
 mod control;
 mod halt;
 mod injector;
+mod prepare;
 mod reload;
+mod roll;
+mod times;
 
 pub use injector::{Injector, Run};
 
 use crate::agent::audit::Audit;
-use crate::board::{About, Board};
+use crate::board::Board;
 use crate::cancel::Cancel;
 use crate::config::{Config, Entry};
-use crate::dice::decide::{Decider, Moment, Rest, Verdict};
+use crate::dice::decide::{Decider, Rest};
 use crate::error::Result;
-use crate::exporter::metrics::{Metrics, Status};
-use crate::linux::command;
+use crate::exporter::metrics::Metrics;
 use crate::linux::sys::poll;
-use crate::revert::undo;
 use crate::steady::Steady;
 use crate::text::json::Object;
 use control::Control;
@@ -29,7 +30,8 @@ use injector::{Running, Why};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
+use times::Times;
 
 /// How long a stop waits for an injection that does not end. What is left then is undone by the guard.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
@@ -67,58 +69,6 @@ pub struct Agent {
     steady: Option<Steady>,
     /// Why no fault starts before the application was seen well.
     waiting: Option<String>,
-}
-
-/// The times of ticks: `base` was at `start`.
-#[derive(Clone, Copy)]
-struct Times {
-    start: Instant,
-    unix: Duration,
-    interval: Duration,
-    /// The number of the tick at `start`, and its time since the agent's start.
-    base: u64,
-    before: Duration,
-}
-
-impl Times {
-    fn new(interval: Duration) -> Times {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Times { start: Instant::now(), unix, interval, base: 0, before: Duration::ZERO }
-    }
-
-    /// The planned times of a tick. The wall clock counts as read at the start, so that a step of it shifts no
-    /// tick; [`Times::set_clock`] reads it again.
-    fn moment(&self, tick: u64) -> Moment {
-        let after = self.interval.saturating_mul(u32::try_from(tick - self.base).unwrap_or(u32::MAX));
-        let unix = i64::try_from(self.unix.saturating_add(after).as_secs()).unwrap_or(i64::MAX);
-        Moment { tick, at: self.before.saturating_add(after), unix }
-    }
-
-    /// The first tick that is still to come, after `tick`: one that was missed (a stopped or starved agent) is
-    /// left out, never repeated, and the others keep their times.
-    fn next(&self, tick: u64) -> u64 {
-        let passed = self.start.elapsed().as_secs_f64() / self.interval.as_secs_f64();
-        (tick + 1).max(self.base + passed.ceil() as u64)
-    }
-
-    fn when(&self, tick: u64) -> Option<Instant> {
-        self.start.checked_add(self.interval.mul_f64((tick - self.base) as f64))
-    }
-
-    /// Takes over a step of the wall clock, which schedules go by.
-    fn set_clock(&mut self) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let then = now.saturating_sub(self.start.elapsed());
-        if then.abs_diff(self.unix) > Duration::from_secs(1) {
-            self.unix = then;
-        }
-    }
-
-    /// The same ticks so far, and from tick `tick`, which is due at once, another interval.
-    fn rebase(&self, tick: u64, interval: Duration) -> Times {
-        let before = self.moment(tick).at;
-        Times { base: tick, before, ..Times::new(interval) }
-    }
 }
 
 impl Agent {
@@ -199,144 +149,6 @@ impl Agent {
                 return Ok(self.stop());
             }
             due = next.is_some_and(|next| Instant::now() >= next);
-        }
-    }
-
-    /// Says what the agent runs on, everywhere where it is said.
-    fn announce(&mut self) {
-        let Config { agent, entries, hash, .. } = &self.config;
-        let injector = &self.injector;
-        for entry in entries.iter().filter(|entry| entry.enabled) {
-            injector.metrics.register(entry.kind.name);
-            for (family, labels) in entry.failure.iter().flat_map(|failure| failure.series()) {
-                injector.metrics.touch(family, labels);
-            }
-        }
-        let source =
-            self.source.as_ref().map_or_else(|| "built in".to_owned(), |path| path.display().to_string());
-        injector.board.set_about(About {
-            version: env!("CARGO_PKG_VERSION"),
-            seed: self.seed,
-            source,
-            hash: *hash,
-            dry_run: agent.dry_run,
-            interval: agent.interval,
-            loaded: Some(SystemTime::now()),
-        });
-        injector.event("start", |line| {
-            line.text("version", env!("CARGO_PKG_VERSION")).whole("seed", self.seed);
-            line.number("interval_seconds", agent.interval.as_secs_f64());
-            line.text("config_hash", &format!("{hash:016x}")).truth("dry_run", agent.dry_run);
-        });
-    }
-
-    /// What must be ready before the first fault: nothing of an earlier agent is left, and the guard runs
-    /// where any configured fault needs it.
-    fn prepare(&self) {
-        if self.config.agent.dry_run {
-            return;
-        }
-        let live = || self.config.entries.iter().filter(|entry| entry.enabled);
-        let failures = live().filter_map(|entry| entry.failure.as_deref());
-        let found = failures.flat_map(|failure| failure.sweep(&self.injector.host));
-        for done in undo::sweep().into_iter().chain(found) {
-            match done {
-                Ok(undo) => log::warn!("removed what an earlier agent had left: {undo}"),
-                Err(error) => log::error!("an earlier agent left something that stays: {error}"),
-            }
-        }
-        self.ensure_guard();
-    }
-
-    fn ensure_guard(&self) {
-        let needed = self.config.entries.iter().any(|entry| entry.enabled && entry.kind.guarded);
-        if needed
-            && !self.config.agent.dry_run
-            && let Err(error) = self.injector.guard.ensure()
-        {
-            log::error!("{error}; faults that need it will fail");
-        }
-    }
-
-    fn tick(&mut self, tick: u64) {
-        self.injector.guard.tend();
-        if std::process::id() == 1 {
-            command::reap_orphans();
-        }
-        self.times.set_clock();
-        let moment = self.times.moment(tick);
-        let rests = self.decider.rests(&self.config.agent.limits, moment);
-        self.rest(rests);
-        if rests.is_some() || self.waiting.is_some() || self.halts.any() {
-            return;
-        }
-        for index in 0..self.config.entries.len() {
-            let entry = Arc::clone(&self.config.entries[index]);
-            if entry.enabled {
-                self.roll(&entry, moment);
-            }
-        }
-    }
-
-    fn roll(&mut self, entry: &Arc<Entry>, moment: Moment) {
-        let busy = self.running.iter().any(|run| run.entry.name() == entry.name());
-        let limits = &self.config.agent.limits;
-        let active = self.running.len();
-        let verdict = self.decider.decide(self.seed, &entry.rule, limits, moment, busy, active);
-        let (name, tick) = (entry.name(), moment.tick);
-        match verdict {
-            Verdict::Rest => {}
-            Verdict::No(roll) => {
-                let chance = entry.rule.probability.unwrap_or(1.0);
-                log::debug!("tick {tick}: {name}: no ({:.3} >= {chance})", roll.value);
-                self.injector.decision(entry, moment, roll, "no", None);
-            }
-            Verdict::Skip(roll, limit) => {
-                let reason = format!("{} is reached ({active} active)", limit.key());
-                log::info!("{name}: skipped: {reason}");
-                self.injector.metrics.count(entry.kind.name, Status::Skipped);
-                self.injector.decision(entry, moment, roll, "skip", Some(&reason));
-            }
-            Verdict::Inject(roll) => {
-                log::debug!("tick {tick}: {name}: yes ({:.3})", roll.value);
-                self.injector.decision(entry, moment, roll, "inject", None);
-                let dry_run = self.config.agent.dry_run;
-                match injector::start(&self.injector, entry, tick, roll, dry_run) {
-                    Ok(run) => self.running.push(run),
-                    Err(error) => {
-                        log::error!("{name}: failed: {error}");
-                        self.injector.metrics.count(entry.kind.name, Status::Failed);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Notes why the dice rest, and says it when that changes.
-    fn rest(&mut self, rests: Option<Rest>) {
-        if rests == self.resting {
-            return;
-        }
-        self.resting = rests;
-        let over = rests == Some(Rest::StopAfter);
-        match rests {
-            Some(Rest::StopAfter) => {
-                log::info!(
-                    "agent.stop_after is reached after {} injections: the dice rest",
-                    self.decider.started()
-                );
-            }
-            Some(Rest::Schedule) => log::info!("outside of agent.schedule: the dice rest"),
-            None => log::info!("the dice are rolled"),
-        }
-        self.injector.metrics.set(&halt::HALTED, &["stop_after"], f64::from(over));
-    }
-
-    fn resting(&self) -> Option<String> {
-        match self.resting {
-            Some(Rest::Schedule) => Some("outside of agent.schedule".to_owned()),
-            Some(Rest::StopAfter) => Some("agent.stop_after is reached".to_owned()),
-            None => self.waiting.clone(),
         }
     }
 
