@@ -248,7 +248,7 @@ fn a_victim_in_uninterruptible_sleep_that_a_signal_can_break_dies() {
     let me = std::env::current_exe().unwrap();
     let lab = Lab::new();
     let mut command = Command::new(me);
-    command.args(["--exact", "sys::pidfd::tests::helper_uninterruptible", "--ignored"]);
+    command.args(["--exact", "linux::sys::pidfd::tests::helper_uninterruptible", "--ignored"]);
     let ward =
         Ward::spawn(command.env("WORD", &lab.word).arg0(&lab.word).stdout(std::process::Stdio::null()));
     // the thread that sleeps is one of several; vfork blocks it alone
