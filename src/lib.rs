@@ -18,7 +18,7 @@
 //! 1 error
 //!
 //! linux 2 cgroup command proc tc watch
-//! linux 1 sys
+//! linux 1 ability sys
 //! text 2 logging
 //! text 1 civil json output
 //! exporter 2 http

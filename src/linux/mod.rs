@@ -1,5 +1,6 @@
 //! All that knows the kernel's formats: system calls, `/proc`, cgroups, traffic control, watched files, processes.
 
+pub mod ability;
 pub mod cgroup;
 pub mod command;
 pub mod proc;

@@ -2,6 +2,7 @@
 
 use super::place::{Place, explained};
 use crate::error::{Context, Result};
+use crate::linux::ability::Ability;
 use crate::linux::sys::disk;
 use std::fs::{self, File};
 use std::io;
@@ -92,7 +93,7 @@ impl Fill {
 
     fn allocate(&mut self, more: u64) -> io::Result<()> {
         match disk::allocate(self.file.as_fd(), self.filled, more) {
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS)) => {}
+            Err(error) if Ability::is_lacking(&error) => {}
             // Some file systems (ZFS) say yes and set nothing aside.
             Ok(()) if self.filled > 0 || self.taken() >= more / 2 => {
                 self.filled += more;

@@ -15,9 +15,11 @@ mod words;
 
 use super::{Failure, Host, Injection, Kind, Outcome};
 use crate::error::{Context, Error, Result};
+use crate::linux::ability::{Ability, Refused};
 use crate::linux::command;
 use crate::linux::sys::{netlink::Netlink, task};
 use crate::linux::tc::link::{self, Link};
+use crate::linux::tc::probe;
 use crate::revert::guard::Reverter;
 use crate::revert::undo::{self, Tools, Undo};
 use crate::settings::Section;
@@ -205,10 +207,10 @@ fn add_ifb(injection: &Injection<'_>, netlink: &Netlink, name: &str) -> Result<(
     log::info!("{}: {words}", injection.entry);
     injection.facts.command(words);
     link::create_ifb(netlink, name).map_err(|refusal| {
-        let hint = if refusal.is(libc::EOPNOTSUPP) {
-            "the kernel has no ifb, which faults on incoming traffic need: on the node, modprobe ifb"
-        } else {
-            "see the kernel's words"
+        // Here the request was a good one: whatever is not about the part itself is in the kernel's own words.
+        let hint = match probe::IFB.judge(Err(refusal.source.raw_os_error().unwrap_or_default())) {
+            ability @ (Ability::Missing(_) | Ability::Refused(_)) => ability.to_string(),
+            Ability::Possible | Ability::Untold(_) => "these are the kernel's words".to_owned(),
         };
         Error::refused(format!("cannot create interface {name}: {refusal}; {hint}"))
     })
@@ -238,14 +240,6 @@ fn tc_in_path() -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join("tc")).find(|tc| tc.is_file())
 }
 
-/// What is missing and who can bring it.
-fn module_hint(module: &str) -> String {
-    format!(
-        "the kernel has no {module}: on the node, modprobe {module}, or install the package with the extra kernel \
-         modules"
-    )
-}
-
 /// Says what a refusal of the kernel means and what to do about it. The last line that `tc` prints tells the
 /// number of the line that failed: "Command failed -:3".
 fn explain(stderr: &str, lines: &[Vec<String>]) -> Trouble {
@@ -259,15 +253,16 @@ fn explain(stderr: &str, lines: &[Vec<String>]) -> Trouble {
     let part = ["netem", "prio", "u32", "mirred", "ingress"].into_iter().rev();
     let part = part.clone().find(|part| words.iter().any(|word| word == part)).unwrap_or("netem");
     let hint = if said.contains("not permitted") {
-        "the container needs the capability NET_ADMIN and uid 0".to_owned()
+        Ability::Refused(Refused::Capability("NET_ADMIN")).to_string()
     } else if absent {
-        module_hint(match part {
+        let module = match part {
             "u32" => "cls_u32",
             "mirred" => "act_mirred",
             "prio" => "sch_prio",
             "ingress" => "sch_ingress",
             _ => "sch_netem",
-        })
+        };
+        Ability::Missing(module).to_string()
     } else {
         "these are the kernel's words".to_owned()
     };

@@ -1,10 +1,11 @@
 //! What can be known before the first injection about the parts of the kernel that an entry needs.
 
-use super::{Direction, Network, module_hint};
+use super::{Direction, Network};
 use crate::error::{Context, Error, Result};
 use crate::failures::{Failure, Host};
+use crate::linux::ability::Ability;
 use crate::linux::sys::netlink::Netlink;
-use crate::linux::tc::probe::{self, Presence};
+use crate::linux::tc::probe;
 
 /// Whether the fault could be set, and what it would be.
 ///
@@ -18,37 +19,34 @@ pub fn ready(network: &Network, host: &Host) -> Result<String> {
     let shapes = spec.direction != Direction::Ingress || !spec.partition;
     let spares = !spec.targets.is_empty() || !spec.exempt.is_empty() || !spec.exempt_defaults.is_empty();
     let mut text = network.describe(host);
-    let mut unknown = Vec::new();
-    let mut need = |name: &'static str, must: bool, presence: Presence| match presence {
-        Presence::Present => Ok(()),
-        Presence::Absent if must => Err(Error::refused(module_hint(name))),
-        Presence::Absent => {
+    let mut untold = Vec::new();
+    let mut need = |ability: Ability, must: bool| match ability {
+        Ability::Possible => Ok(()),
+        Ability::Missing(_) if !must => {
             text.push_str("; without sch_prio it meets the agent's own metrics too");
             Ok(())
         }
-        Presence::Unknown => {
-            unknown.push(name);
+        Ability::Missing(_) | Ability::Refused(_) => Err(Error::refused(ability.to_string())),
+        Ability::Untold(part) => {
+            untold.push(part);
             Ok(())
         }
     };
     if shapes {
-        need("sch_netem", true, probe::qdisc(&netlink, "netem"))?;
+        need(probe::qdisc(&netlink, &probe::NETEM), true)?;
     }
     if shapes && spares {
-        need("sch_prio", spec.aimed, probe::qdisc(&netlink, "prio"))?;
+        need(probe::qdisc(&netlink, &probe::PRIO), spec.aimed)?;
     }
     if spares || receives {
-        need("cls_u32", true, probe::module(&host.sys, "cls_u32"))?;
+        need(probe::module(&host.sys, "cls_u32"), true)?;
     }
     if receives && !spec.partition {
-        need("ifb", true, probe::ifb(&netlink))?;
-        need("act_mirred", true, probe::module(&host.sys, "act_mirred"))?;
+        need(probe::ifb(&netlink), true)?;
+        need(probe::module(&host.sys, "act_mirred"), true)?;
     }
-    if !unknown.is_empty() {
-        text.push_str(&format!(
-            "; whether the kernel has {} shows at the first fault",
-            unknown.join(" and ")
-        ));
+    if !untold.is_empty() {
+        text.push_str(&format!("; whether the kernel has {} shows at the first fault", untold.join(" and ")));
     }
     Ok(text)
 }
