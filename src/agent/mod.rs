@@ -19,7 +19,7 @@ use crate::dice::decide::{Decider, Moment, Rest, Verdict};
 use crate::error::Result;
 use crate::exporter::metrics::{Metrics, Status};
 use crate::linux::command;
-use crate::linux::sys::poll;
+use crate::linux::sys::{image, poll};
 use crate::revert::undo;
 use crate::steady::Steady;
 use crate::text::json::Object;
@@ -163,6 +163,7 @@ impl Agent {
         self.probe();
         self.times = Times::new(self.config.agent.interval);
         let (mut tick, mut due) = (0, true);
+        let mut started = false;
         loop {
             self.injector.ended.clear();
             self.reap();
@@ -184,6 +185,9 @@ impl Agent {
             }
             if stop.is_cancelled() {
                 return Ok(self.stop());
+            }
+            if !std::mem::replace(&mut started, true) {
+                image::give_back();
             }
             let left = next.map(|next| next.saturating_duration_since(Instant::now()));
             let files = control.files().map_or(-1, |fd| fd.as_raw_fd());
