@@ -163,7 +163,7 @@ compile() { # architecture
     std_for "$target"
     # Not for the test programs, which unwind: without the unwinder's tables, as src/linux/sys/unwind.ld says.
     product_cargo "$target" rustc --release --bin chaos-agent -- "${std_link[@]}" \
-        -Clink-arg=-Tsrc/linux/sys/unwind.ld -Clink-arg=--no-eh-frame-hdr -Clink-arg=-O2 \
+        -Clink-arg=-Tsrc/linux/sys/unwind.ld -Clink-arg=-Tsrc/linux/sys/rest.ld -Clink-arg=--no-eh-frame-hdr -Clink-arg=-O2 \
         -Clink-arg=--ignore-data-address-equality # equal constants are folded too: none is known by its address
     std_ordinary
     deliver "$TARGET_DIR/$target/release/chaos-agent" "$1"

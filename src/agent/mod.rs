@@ -21,7 +21,7 @@ use crate::config::{Config, Entry};
 use crate::dice::decide::{Decider, Rest};
 use crate::error::Result;
 use crate::exporter::metrics::Metrics;
-use crate::linux::sys::poll;
+use crate::linux::sys::{image, poll};
 use crate::steady::Steady;
 use crate::text::json::Object;
 use control::Control;
@@ -113,6 +113,7 @@ impl Agent {
         self.probe();
         self.times = Times::new(self.config.agent.interval);
         let (mut tick, mut due) = (0, true);
+        let mut started = false;
         loop {
             self.injector.ended.clear();
             self.reap();
@@ -134,6 +135,9 @@ impl Agent {
             }
             if stop.is_cancelled() {
                 return Ok(self.stop());
+            }
+            if !std::mem::replace(&mut started, true) {
+                image::give_back();
             }
             let left = next.map(|next| next.saturating_duration_since(Instant::now()));
             let files = control.files().map_or(-1, |fd| fd.as_raw_fd());

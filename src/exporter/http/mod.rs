@@ -52,6 +52,8 @@ pub fn spawn(address: IpAddr, port: u16, handler: Arc<Handler>) -> Result<Handle
     let switch = Arc::clone(&stop);
     let thread = thread::Builder::new().name("http".to_owned()).stack_size(STACK);
     let thread = thread.spawn(move || server.run(&switch)).doing("start", "the thread of the exporter")?;
+    // Where no other processor is free the thread would begin only after this one's time slice, with the first answer.
+    thread::yield_now();
     Ok(Handle { stop, thread: Some(thread), local })
 }
 

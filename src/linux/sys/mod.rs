@@ -8,6 +8,7 @@ pub mod clock;
 pub mod disk;
 pub mod event;
 pub mod file;
+pub mod image;
 pub mod inotify;
 pub mod memory;
 pub mod net;
