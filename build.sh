@@ -161,6 +161,11 @@ binary() { # what is wanted; with "all", what can be had, and says what cannot
     done
 }
 
+# What LLVM does for speed even under opt-level z, and the sequences of instructions that several functions have made
+# a function of their own (17 kB): for the last step, which makes the code of all crates.
+readonly shorter=(-Cllvm-args=-enable-machine-outliner=always -Cllvm-args=-min-jump-table-entries=10
+    -Cllvm-args=-tail-merge-size=2 -Cllvm-args=-tail-dup-placement=0)
+
 compile() { # architecture
     local target
     target=$(rust_target "$1")
@@ -170,7 +175,7 @@ compile() { # architecture
     product_cargo "$target" rustc --release --bin chaos-agent -- "${std_link[@]}" \
         "-Clink-arg=-Map=$(map_of "$1")" \
         -Clink-arg=-Tsrc/linux/sys/unwind.ld -Clink-arg=--no-eh-frame-hdr -Clink-arg=-O2 \
-        -Clink-arg=--ignore-data-address-equality # equal constants are folded too: none is known by its address
+        -Clink-arg=--ignore-data-address-equality "${shorter[@]}" # equal constants too: none is known by its address
     std_ordinary
     deliver "$TARGET_DIR/$target/release/chaos-agent" "$1"
     check_static "$1"
