@@ -45,7 +45,7 @@ pub fn ask(url: &Url, limit: Duration, cancel: &Cancel, most: usize) -> Result<A
         Ok(answer) => Ok(answer),
         Err(Trouble::Late) => Err(Error::refused(format!(
             "cannot get {url}: connected, but no whole answer within {} s",
-            limit.as_secs_f32()
+            limit.as_secs_f64()
         ))),
         Err(Trouble::Io(error)) => Err(error).doing("get", url),
         Err(Trouble::Answer(why)) => Err(Error::refused(format!("cannot get {url}: {why}"))),
@@ -65,7 +65,7 @@ pub fn connect(place: &Place, limit: Duration, cancel: &Cancel) -> Result<TcpStr
             Err(error) if is_late(&error) => {
                 return Err(Error::refused(format!(
                     "cannot connect to {place}: no connection within {} s",
-                    limit.as_secs_f32()
+                    limit.as_secs_f64()
                 )));
             }
             // The first address says best what is wrong: the others are often those of a family not in use.

@@ -41,13 +41,16 @@ pub fn lookup(name: &str, limit: Duration, cancel: &Cancel) -> Result<Vec<IpAddr
         return Err(error).doing("start", "a thread");
     }
     if cancel.wait_fd(answer.1.as_fd(), limit) != Waited::Ready {
-        let limit = limit.as_secs_f32();
+        let limit = limit.as_secs_f64();
         return Err(Error::refused(format!("the host name {name} was not resolved within {limit} s")));
     }
-    let found = answer.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let mut found = found.unwrap_or_else(|| Ok(Vec::new())).doing("resolve", name)?;
-    found.sort();
-    found.dedup();
+    let answered = answer.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let mut found = Vec::new();
+    for address in answered.unwrap_or_else(|| Ok(Vec::new())).doing("resolve", name)? {
+        if let Err(place) = found.binary_search(&address) {
+            found.insert(place, address);
+        }
+    }
     match found.is_empty() {
         true => Err(Error::refused(format!("the host name {name} has no address"))),
         false => Ok(found),

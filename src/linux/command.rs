@@ -81,7 +81,7 @@ pub fn run(command: &mut Command, input: &[u8], limit: Duration) -> Result<Outpu
     match read.doing("read the output of", &name)? {
         (stdout, stderr, true) => Ok(Output { status: status.doing("wait for", &name)?, stdout, stderr }),
         _ => {
-            Err(Error::refused(format!("{name} did not end within {} s and was killed", limit.as_secs_f32())))
+            Err(Error::refused(format!("{name} did not end within {} s and was killed", limit.as_secs_f64())))
         }
     }
 }

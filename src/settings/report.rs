@@ -22,7 +22,8 @@ struct Findings {
 impl Findings {
     fn add(&mut self, at: At, text: String) {
         if self.kept.len() < KEPT {
-            self.kept.push((at, text));
+            let place = self.kept.partition_point(|(other, _)| *other <= at);
+            self.kept.insert(place, (at, text)); // in the order of the file
         } else {
             self.more += 1;
         }
@@ -30,9 +31,7 @@ impl Findings {
 
     /// A line each, in the order of the file, control characters escaped.
     fn lines(&self, file: &str) -> Vec<String> {
-        let mut sorted: Vec<_> = self.kept.iter().collect();
-        sorted.sort_by_key(|(at, _)| *at);
-        let mut lines: Vec<String> = sorted.into_iter().map(|(at, text)| line(file, *at, text)).collect();
+        let mut lines: Vec<String> = self.kept.iter().map(|(at, text)| line(file, *at, text)).collect();
         if self.more > 0 {
             lines.push(format!("{file}: and {} more", self.more));
         }

@@ -6,7 +6,7 @@ use crate::linux::tc::filter::{self, Filter};
 use crate::linux::tc::message::{HEADER, code};
 use crate::linux::tc::netem::Netem;
 use crate::linux::tc::words::Words;
-use crate::linux::tc::{Options, Qdisc, link::Link, qdisc, qdiscs};
+use crate::linux::tc::{Options, Qdisc, Settings, link::Link, qdisc, qdiscs};
 use crate::revert::undo::{self, HANDLE};
 use std::io;
 
@@ -70,7 +70,10 @@ pub fn verify(netlink: &Netlink, lines: &[Vec<String>]) -> Result<()> {
             let all =
                 qdiscs(netlink, Some(asked.ifindex)).map_err(io::Error::from).doing("list", "qdiscs")?;
             if !all.iter().any(|found| same_qdisc(&asked, found)) {
-                return wrong(format!("{all:?}"));
+                let dev: Vec<String> =
+                    line.iter().skip_while(|word| *word != "dev").take(2).cloned().collect();
+                let shown = qdisc::show(Words(&dev), Settings::default(), netlink).unwrap_or_default();
+                return wrong(shown.trim_end().replace('\n', "; "));
             }
             continue;
         }
@@ -91,7 +94,10 @@ pub fn verify(netlink: &Netlink, lines: &[Vec<String>]) -> Result<()> {
         }
     }
     match filters.first() {
-        Some(more) => Err(Error::refused(format!("a filter stands there that was not asked for: {more:?}"))),
+        Some(more) => Err(Error::refused(format!(
+            "a filter stands there that was not asked for: {} pref {} handle {:x} parent {:x}",
+            more.kind, more.preference, more.handle, more.parent
+        ))),
         None => Ok(()),
     }
 }

@@ -50,7 +50,7 @@ impl Act<'_> {
                 log::info!(
                     "{}: {} s after {}, still there: {lives}",
                     self.injection.entry,
-                    grace.as_secs_f32(),
+                    grace.as_secs_f64(),
                     signal::name(first)
                 );
             }

@@ -231,7 +231,7 @@ impl Failure for ProcessFault {
             Ok(0) => {}
             Ok(_) if injection.cancel.is_cancelled() => {}
             Ok(missing) => {
-                log::warn!("{entry}: {missing} victims are not back after {} s", limit.as_secs_f32());
+                log::warn!("{entry}: {missing} victims are not back after {} s", limit.as_secs_f64());
             }
             Err(error) => log::warn!("{entry}: the return of the victims is not watched: {error}"),
         }

@@ -95,7 +95,7 @@ const TOO_WIDE: [&str; 27] = [
 
 /// Why a target name is refused, or `None`.
 pub fn refusal(target: &str) -> Option<&'static str> {
-    let target = target.trim().to_lowercase();
+    let target = target.trim().to_ascii_lowercase(); // as the names that it is compared with
     let bare = target.trim_end_matches(|letter: char| letter.is_ascii_digit() || letter == '.');
     if target.chars().count() < 3 {
         Some("is shorter than 3 characters, so it would match almost anything")

@@ -18,6 +18,8 @@ pub mod poll;
 pub mod sched;
 pub mod signal;
 pub mod task;
+#[cfg(target_env = "musl")]
+pub mod thread_name;
 #[cfg(all(panic = "abort", target_env = "musl"))]
 pub mod unwind;
 pub mod usage;
