@@ -9,7 +9,7 @@ mod halt;
 mod injector;
 mod reload;
 
-pub use injector::{Injector, Run};
+pub use injector::{End, Injector, Run};
 
 use crate::agent::audit::Audit;
 use crate::board::{About, Board};
