@@ -85,6 +85,7 @@ const COMMANDS: &[Command] = &[
         run: commands::tc::run,
     },
     Command { name: "guard", options: "", about: "", run: commands::guard::run },
+    Command { name: "reference", options: "", about: "", run: commands::reference::run },
     Command { name: "help", options: "", about: "this text", run: help },
     Command { name: "version", options: "", about: "the version", run: version },
 ];

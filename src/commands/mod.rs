@@ -9,6 +9,7 @@ pub mod healthcheck;
 pub mod inject;
 mod options;
 pub mod plan;
+pub mod reference;
 pub mod revert;
 pub mod run;
 pub mod status;
