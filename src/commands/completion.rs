@@ -6,6 +6,7 @@ use super::table::{self, Command, Count, Item};
 use super::values::Kind;
 use super::words::{self, Parsed};
 use crate::error::Result;
+use crate::failures;
 use crate::text::output;
 
 /// The shells that can be served.
@@ -137,15 +138,15 @@ fn candidates(words: &[String]) -> Option<Vec<Candidate>> {
     };
     let line = Line::read(command, before);
     if let Some(item) = line.open {
-        return values(item, "", &line);
+        return values(item, current, "", &line);
     }
     if current.starts_with('-') && !line.only_words {
         return match words::option(command, current) {
-            Some((item, Some(value))) => values(item, current.strip_suffix(value)?, &line),
+            Some((item, Some(value))) => values(item, value, current.strip_suffix(value)?, &line),
             _ => Some(line.options()),
         };
     }
-    let found = line.place.map_or(Some(Vec::new()), |item| values(item, "", &line))?;
+    let found = line.place.map_or(Some(Vec::new()), |item| values(item, current, "", &line))?;
     Some(if found.is_empty() && current.is_empty() { line.options() } else { found })
 }
 
@@ -201,18 +202,25 @@ impl<'a> Line<'a> {
     }
 }
 
-/// The values of an option or word, each behind `prefix`; `None` for files.
-fn values(item: &Item, prefix: &str, line: &Line<'_>) -> Option<Vec<Candidate>> {
+/// The values of an option or word of which `begun` is there, each behind `prefix`; `None` for files.
+fn values(item: &Item, begun: &str, prefix: &str, line: &Line<'_>) -> Option<Vec<Candidate>> {
     match item.kind {
         Kind::File => None,
-        Kind::Pair => Some(pairs(line.failure)),
+        Kind::Pair => Some(pairs(line.failure, begun)),
         kind => Some(
             kind.choices().into_iter().map(|word| Candidate::new(&[prefix, word].concat(), "")).collect(),
         ),
     }
 }
 
-/// The keys of a type of failure.
-fn pairs(_failure: &str) -> Vec<Candidate> {
-    Vec::new()
+/// The keys of a type of failure; behind an equals sign, the values of the key that it follows.
+fn pairs(failure: &str, begun: &str) -> Vec<Candidate> {
+    let Some(kind) = failures::kind(failure) else { return Vec::new() };
+    match begun.split_once('=') {
+        Some((key, _)) => {
+            let values = kind.keys.choices(key);
+            values.map(|value| Candidate::new(&[key, "=", value].concat(), "")).collect()
+        }
+        None => failures::key_names(kind).map(|key| Candidate::new(&[key, "="].concat(), "")).collect(),
+    }
 }

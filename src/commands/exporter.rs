@@ -139,13 +139,14 @@ fn exporter(path: &PathBuf) -> Result<Option<Exporter>> {
     let mut report = Report::default();
     let tree = settings::decode(&bytes, &mut report).and_then(|text| settings::parse(&text, &mut report));
     let Some(tree) = tree else { return Ok(None) };
-    let mut top = Section::top(&tree, &mut report);
+    let mut top = Section::top(&tree, &mut report, config::TOP);
     let mut exporter = Exporter { enabled: true, address: Ipv4Addr::UNSPECIFIED.into(), port: PORT };
     top.child("agent", |agent| {
         agent.child("metrics", |section| {
-            exporter.enabled = section.boolean_or("enabled", true);
-            exporter.address = section.text_or("address", "").parse().unwrap_or(exporter.address);
-            exporter.port = section.integer_or("port", 1..=65_535, PORT.into()) as u16;
+            exporter.enabled = section.boolean("enabled");
+            exporter.address =
+                section.text("address").and_then(|text| text.parse().ok()).unwrap_or(exporter.address);
+            exporter.port = section.integer("port").map_or(PORT, |port| port as u16);
             Some(())
         })
     });

@@ -61,8 +61,10 @@ pub fn of(command: &Command, words: &[String]) -> String {
     let takes_failure = command.words().any(|item| item.kind == Kind::Failure);
     let kind = words.iter().find_map(|word| failures::kind(word)).filter(|_| takes_failure);
     if let Some(kind) = kind {
-        text += "\n";
-        text += &keys(kind);
+        text += "\nThe keys of ";
+        text += kind.name;
+        text += ":\n";
+        text += &failures::help(kind);
     }
     text
 }
@@ -146,8 +148,4 @@ fn wrap(text: &mut String, line: &str, indent: usize) {
             part.push(letter);
         }
     }
-}
-
-fn keys(kind: &failures::Kind) -> String {
-    ["keys of ", kind.name, "\n"].concat()
 }

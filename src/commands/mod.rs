@@ -12,6 +12,7 @@ mod healthcheck;
 mod help;
 mod inject;
 mod plan;
+mod reference;
 mod revert;
 mod run;
 mod status;

@@ -4,7 +4,8 @@
 use super::values::Kind;
 use super::words::Parsed;
 use super::{
-    cli, completion, doctor, guard, halt, healthcheck, help, inject, plan, revert, run, status, tc, validate,
+    cli, completion, doctor, guard, halt, healthcheck, help, inject, plan, reference, revert, run, status,
+    tc, validate,
 };
 use crate::error::Result;
 use Count::{Any, Maybe, One};
@@ -130,6 +131,7 @@ static OUTPUT: Item =
         .or("text");
 static SEED: Item = Item::option("--seed", "N", Kind::Number(0, u64::MAX), "seed of the dice")
     .or("the config's, or a random one");
+static RAW: Item = Item::word(Any, "WORD", Kind::Raw, "");
 /// The options of those who ask the agent that runs here; `--port` and `--config` name it.
 const WHOM: &[&str] = &["--config", "--port"];
 
@@ -259,11 +261,12 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "tc",
         about: "the built-in subset of iproute2's tc (qdisc add|del|show ...)",
-        items: &[&Item::word(Any, "WORD", Kind::Raw, "as for tc")],
+        items: &[&RAW],
         apart: &[],
         run: |parsed| tc::run(parsed.raw),
     },
     Command { name: "guard", about: "", items: &[], apart: &[], run: guard::run },
+    Command { name: "reference", about: "", items: &[&RAW], apart: &[], run: reference::run },
     Command {
         name: "completion",
         about: "print what makes a shell complete these commands: source <(chaos-agent completion bash)",
@@ -274,7 +277,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "complete",
         about: "",
-        items: &[&Item::word(Any, "WORD", Kind::Raw, "")],
+        items: &[&RAW],
         apart: &[],
         run: |parsed| completion::complete(parsed.raw),
     },
