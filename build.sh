@@ -7,8 +7,9 @@
 #   ./build.sh bench          every bench
 #   ./build.sh size           the product's bytes by crate and by room of src/, and whether they are within the budget
 #   ./build.sh lint           format, clippy, shellcheck
+#   ./build.sh docs           the tables of keys in README.md, as the binary declares them
 #
-# Usage: build.sh [binary|image|run|test|bench|size|lint] [options] [TIER...] [-- ARGUMENT...]
+# Usage: build.sh [binary|image|run|test|bench|size|lint|docs] [options] [TIER...] [-- ARGUMENT...]
 #   --arch amd64|arm64|386|armv7|riscv64|all
 #                        for binary, image, size and test image (default: amd64); all: those that can be built here
 #   --tiny               for binary, image and size: the standard library rebuilt for size, without backtraces
@@ -333,6 +334,24 @@ lint() {
     say "lint: clean"
 }
 
+docs() { # README.md's tables of keys, between the lines that mark them
+    local made
+    binary
+    made=$(mktemp)
+    "$(product "$arch")" reference | awk '
+        NR == FNR { # the tables, each with its marks
+            if (/^<!-- keys: /) mark = $0
+            table[mark] = table[mark] $0 "\n"
+            next
+        }
+        $0 in table { printf "%s", table[$0]; inside = 1 }
+        !inside
+        /^<!-- end -->$/ { inside = 0 }' - README.md >"$made"
+    cat "$made" >README.md
+    rm "$made"
+    say "README.md: the tables of keys are those of $(product "$arch")"
+}
+
 bench() {
     binary
     provide python3=python3 || say "WARNING: without python3 some benches are left out"
@@ -475,7 +494,7 @@ main() {
     done
     [ "$arch" = all ] || rust_target "$arch" >/dev/null
     case ${command:-binary} in
-    binary | image | run | bench | size | lint) "${command:-binary}" ;;
+    binary | image | run | bench | size | lint | docs) "${command:-binary}" ;;
     test) tests "${tiers[@]}" ;;
     *) usage "unknown command: $command" ;;
     esac

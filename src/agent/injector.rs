@@ -135,6 +135,17 @@ pub struct Run<'a> {
     pub why: &'a AtomicU8,
 }
 
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was carried out, and is counted as this.
+    Ran(Status),
+    /// A dry run of what would work here.
+    WouldWork,
+    /// A dry run of what would fail.
+    WouldFail,
+}
+
 impl Run<'_> {
     fn why(&self) -> Option<&'static str> {
         let number = usize::from(self.why.load(Ordering::Acquire));
@@ -188,18 +199,18 @@ impl Injector {
     }
 
     /// One injection from check to count, and what follows it.
-    pub fn inject(&self, run: &Run<'_>) -> Option<Status> {
+    pub fn inject(&self, run: &Run<'_>) -> Option<End> {
         let Run { entry, cancel, .. } = run;
         let failure = entry.failure.as_deref()?;
         let (kind, name, begun) = (entry.kind.name, entry.name(), Instant::now());
         let live = self.announce(run, failure);
         if run.dry_run {
-            let reason = match failure.check(&self.host) {
-                Ok(()) => "dry run".to_owned(),
-                Err(error) => format!("dry run: this would fail: {error}"),
+            let (end, reason) = match failure.check(&self.host) {
+                Ok(()) => (End::WouldWork, "dry run".to_owned()),
+                Err(error) => (End::WouldFail, format!("dry run: this would fail: {error}")),
             };
             self.settle(run, &live, begun, Ok(Outcome::Skipped(reason)));
-            return Some(Status::Skipped);
+            return Some(end);
         }
         let facts = Arc::clone(&live.facts);
         let injection = Injection {
@@ -223,7 +234,7 @@ impl Injector {
         let result = failure.check(&self.host).and_then(|()| failure.inject(&injection));
         let status = self.settle(run, &live, begun, result);
         failure.follow(&injection);
-        Some(status)
+        Some(End::Ran(status))
     }
 
     /// Says that an injection begins, in the log and on the board.

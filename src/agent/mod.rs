@@ -12,7 +12,7 @@ mod reload;
 mod roll;
 mod times;
 
-pub use injector::{Injector, Run};
+pub use injector::{End, Injector, Run};
 
 use crate::agent::audit::Audit;
 use crate::board::Board;

@@ -1,93 +1,12 @@
-//! The command line: one table of commands, read by hand.
+//! The command line: which command is meant, and carrying it out.
 
-use crate::commands;
+use super::words::{self, Parsed};
+use super::{help, table, tc};
 use crate::error::{Error, Result};
+use crate::settings::nearest;
 use crate::text::output;
 use std::ffi::OsString;
 use std::path::Path;
-
-/// A row of [`COMMANDS`].
-struct Command {
-    name: &'static str,
-    /// What stands behind the name in the help.
-    options: &'static str,
-    /// What the command does; empty for commands that only the agent itself calls.
-    about: &'static str,
-    run: fn(&[String]) -> Result<u8>,
-}
-
-const COMMANDS: &[Command] = &[
-    Command {
-        name: "run",
-        options: "[--config FILE | --demo] [--dry-run]",
-        about: "roll the dice until stopped; --demo takes the built-in config (a dry run)",
-        run: commands::run::run,
-    },
-    Command {
-        name: "validate",
-        options: "[FILE]",
-        about: "check a config: every problem (exit 64), or the effective config with all defaults (exit 0)",
-        run: commands::validate::run,
-    },
-    Command {
-        name: "plan",
-        options: "[--config FILE] [--ticks N | --for 1h] [--seed S] [--start TIME] [--pods N [--replicas R]] \
-                  [-o text|json] | --replay FILE",
-        about: "what the dice would do, and what that means for so many pods; or check an audit trail against its seed",
-        run: commands::plan::run,
-    },
-    Command {
-        name: "inject",
-        options: "TYPE [KEY=VALUE ...] [--for 30s] [--seed N] [--dry-run]",
-        about: "one fault now, reverted at its end or by Ctrl-C; exit 0 done, 1 failed, 2 nothing to do, 130 stopped",
-        run: commands::inject::run,
-    },
-    Command {
-        name: "halt",
-        options: "[--config FILE | --port N]",
-        about: "revert everything that the agent running here has active, and let its dice rest",
-        run: commands::halt::halt,
-    },
-    Command {
-        name: "resume",
-        options: "[--config FILE | --port N]",
-        about: "let them go on",
-        run: commands::halt::resume,
-    },
-    Command {
-        name: "revert",
-        options: "[--dry-run]",
-        about: "remove the network faults that an agent left behind here, or only list them",
-        run: commands::revert::run,
-    },
-    Command {
-        name: "doctor",
-        options: "[--config FILE] [-o text|json]",
-        about: "whether each failure could be injected here, why not, and what to do; exit 0 if all enabled could",
-        run: commands::doctor::run,
-    },
-    Command {
-        name: "healthcheck",
-        options: "[--config FILE | --port N | URL] [--timeout 2s]",
-        about: "ask the running agent's /healthz, or an http URL: exit 0 if it answers well, else 1 and why",
-        run: commands::healthcheck::run,
-    },
-    Command {
-        name: "status",
-        options: "[-o text|json] [--config FILE | --port N] [--timeout 2s]",
-        about: "print what the running agent is doing",
-        run: commands::status::run,
-    },
-    Command {
-        name: "tc",
-        options: "WORDS",
-        about: "the built-in subset of iproute2's tc (qdisc add|del|show ...)",
-        run: commands::tc::run,
-    },
-    Command { name: "guard", options: "", about: "", run: commands::guard::run },
-    Command { name: "help", options: "", about: "this text", run: help },
-    Command { name: "version", options: "", about: "the version", run: version },
-];
 
 /// Carries out a command line (`args[0]` is the program) and returns the exit code.
 ///
@@ -102,7 +21,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> Result<u8> {
         words.first().map_or("", |name| Path::new(name).file_name().map_or("", |n| n.to_str().unwrap_or("")));
     // A link or copy of the binary named `tc` is the built-in tc.
     if name == "tc" {
-        return commands::tc::run(&words[1..]);
+        return tc::run(&words[1..]);
     }
     let Some(word) = words.get(1) else { return Err(Error::usage("a command is missing")) };
     let word = match word.as_str() {
@@ -110,29 +29,33 @@ pub fn run(args: impl Iterator<Item = OsString>) -> Result<u8> {
         "-V" | "--version" => "version",
         other => other,
     };
-    let Some(command) = COMMANDS.iter().find(|command| command.name == word) else {
-        return Err(Error::usage(format!("{word:?} is not a command")));
-    };
+    let command = table::find(word).ok_or_else(|| unknown(word))?;
     let rest = words.get(2..).unwrap_or_default();
-    if word != "tc" && rest.iter().any(|word| word == "-h" || word == "--help") {
-        return help(&[]);
+    if !command.is_raw() && words::asks_help(rest) {
+        output::print(&help::of(command, rest));
+        return Ok(0);
     }
-    (command.run)(rest)
+    let wrong = |why: String| {
+        let see = if why.ends_with('?') { " See" } else { "; see" };
+        Error::Usage(format!("{why}{see} chaos-agent {} --help", command.name))
+    };
+    (command.run)(&words::parse(command, rest).map_err(wrong)?)
 }
 
-fn help(_args: &[String]) -> Result<u8> {
-    let mut text =
-        String::from("chaos-agent: injects faults into the pod that it shares, and takes them back\n\n");
-    for command in COMMANDS.iter().filter(|command| !command.about.is_empty()) {
-        text += &format!("  chaos-agent {} {}\n      {}\n", command.name, command.options, command.about);
-    }
-    text += "\nWithout --config: $CHAOS_CONFIG, ./config.yaml, /app/config.yaml, /etc/chaos-agent/config.yaml.\n\
-             Exit codes: 0 done, 1 failed, 64 wrong command line or config.\n";
-    output::print(&text);
-    Ok(0)
+fn unknown(word: &str) -> Error {
+    let names = || table::shown().map(|command| command.name);
+    let meant = match nearest(word, names()) {
+        Some(meant) => format!("did you mean {meant}? There are "),
+        None => "there are ".to_owned(),
+    };
+    Error::usage(format!("{word:?} is not a command; {meant}{}", names().collect::<Vec<_>>().join(", ")))
 }
 
-fn version(_args: &[String]) -> Result<u8> {
+/// `chaos-agent version`.
+///
+/// # Errors
+/// None.
+pub fn version(_: &Parsed<'_>) -> Result<u8> {
     output::print(concat!("chaos-agent ", env!("CARGO_PKG_VERSION"), "\n"));
     Ok(0)
 }

@@ -1,44 +1,28 @@
 //! `chaos-agent doctor`: for each failure of a config, ready or not, why, and what to do.
 
-use super::options;
+use super::words::Parsed;
 use crate::config::{self, Config, Loaded};
 use crate::doctor::{self, Finding, State, Surroundings};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::failures::Host;
 use crate::text::json::{self, Object};
 use crate::text::output;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Prints what was found: 0 if every failure that is enabled could be injected, else 1. Changes nothing.
 ///
 /// # Errors
-/// A wrong command line, or a config that cannot be used (exit 64).
-pub fn run(args: &[String]) -> Result<u8> {
-    let (file, json) = parse(args)?;
-    let Loaded { config, warnings, path, .. } = config::load(file.as_deref())?;
+/// A config that cannot be used (exit 64).
+pub fn run(parsed: &Parsed<'_>) -> Result<u8> {
+    let Loaded { config, warnings, path, .. } = config::load(parsed.path("--config"))?;
     let mut findings = entries(&config);
     let ready = findings.iter().all(|found| found.state != State::NotReady);
     findings.extend(warnings.iter().map(|text| note("config", text)));
     findings.extend(modes(&config));
     findings.extend(surroundings(&config, path.as_deref())?);
-    output::print(&if json { as_json(&findings, ready) } else { as_text(&findings) });
+    output::print(&if parsed.is_json() { as_json(&findings, ready) } else { as_text(&findings) });
     Ok(u8::from(!ready))
-}
-
-fn parse(args: &[String]) -> Result<(Option<PathBuf>, bool)> {
-    let (mut file, mut json) = (None, false);
-    let mut words = args.iter();
-    while let Some(word) = words.next() {
-        if let Some(name) = options::value(word, "--config", &mut words)? {
-            file = Some(name.into());
-        } else if let Some(form) = options::value(word, "-o", &mut words)? {
-            json = options::is_json(form)?;
-        } else {
-            return Err(Error::usage(format!("doctor does not know {word:?}")));
-        }
-    }
-    Ok((file, json))
 }
 
 fn host(config: &Config) -> Host {

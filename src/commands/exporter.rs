@@ -1,6 +1,6 @@
 //! Asking the agent that runs here: where its exporter is, and what it answers.
 
-use super::options;
+use super::words::Parsed;
 use crate::cancel::Cancel;
 use crate::client::{self, Answer, Place, Url};
 use crate::config;
@@ -9,7 +9,7 @@ use crate::settings::{self, Report, Section};
 use std::fs::File;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The exporter's port where no config says another.
@@ -19,49 +19,24 @@ const MOST: usize = 1 << 20;
 /// How long an answer may take.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// What a command line asks for.
+/// Whom a command line asks: `--config`, `--port`, a URL or nobody in particular.
 #[derive(Debug)]
-pub struct Asking {
-    config: Option<PathBuf>,
+pub struct Asking<'a> {
+    config: Option<&'a Path>,
     port: Option<u16>,
     /// Somebody else than the agent.
     url: Option<Url>,
     limit: Duration,
-    /// Whether `-o json` was given.
-    pub json: bool,
 }
 
-impl Asking {
-    /// Reads `[--config FILE | --port N] [--timeout TIME]`, and `-o json|text` or else a URL.
-    ///
-    /// # Errors
-    /// A wrong command line.
-    pub fn parse(command: &str, args: &[String]) -> Result<Asking> {
-        let mut asking = Asking { config: None, port: None, url: None, limit: LIMIT, json: false };
-        let (status, healthcheck) = (command == "status", command == "healthcheck");
-        let mut words = args.iter();
-        while let Some(word) = words.next() {
-            if let Some(file) = options::value(word, "--config", &mut words)? {
-                asking.config = Some(file.into());
-            } else if let Some(port) = options::value(word, "--port", &mut words)? {
-                let number = port.parse().ok().filter(|port| *port != 0);
-                let wrong = || Error::usage(format!("{port:?} is no port from 1 to 65535"));
-                asking.port = Some(number.ok_or_else(wrong)?);
-            } else if let Some(time) = options::value(word, "--timeout", &mut words)? {
-                asking.limit = options::duration(time)?;
-            } else if let (true, Some(form)) = (status, options::value(word, "-o", &mut words)?) {
-                asking.json = options::is_json(form)?;
-            } else if healthcheck && asking.url.is_none() && !word.starts_with('-') {
-                let wrong = |why: &str| Error::usage(format!("{word:?} {why}"));
-                asking.url = Some(Url::parse(word).map_err(wrong)?);
-            } else {
-                return Err(Error::usage(format!("{command} does not know {word:?}")));
-            }
-        }
-        let whom = [asking.config.is_some(), asking.port.is_some(), asking.url.is_some()];
-        match whom.into_iter().filter(|given| *given).count() {
-            0 | 1 => Ok(asking),
-            _ => Err(Error::usage("--config, --port and a URL are three ways to say who is asked; give one")),
+impl<'a> Asking<'a> {
+    /// What `--config`, `--port`, `URL` and `--timeout` say.
+    pub fn new(parsed: &Parsed<'a>) -> Asking<'a> {
+        Asking {
+            config: parsed.path("--config"),
+            port: parsed.number("--port").map(|port| port as u16),
+            url: parsed.url("URL").cloned(),
+            limit: parsed.time("--timeout").unwrap_or(LIMIT),
         }
     }
 
@@ -143,7 +118,7 @@ impl Asking {
         let named = || std::env::var_os("CHAOS_CONFIG").filter(|name| !name.is_empty()).map(PathBuf::from);
         let there = |path: &PathBuf| path.symlink_metadata().is_ok();
         self.config
-            .clone()
+            .map(Path::to_owned)
             .or_else(named)
             .or_else(|| config::PLACES.map(PathBuf::from).into_iter().find(there))
     }
@@ -164,13 +139,14 @@ fn exporter(path: &PathBuf) -> Result<Option<Exporter>> {
     let mut report = Report::default();
     let tree = settings::decode(&bytes, &mut report).and_then(|text| settings::parse(&text, &mut report));
     let Some(tree) = tree else { return Ok(None) };
-    let mut top = Section::top(&tree, &mut report);
+    let mut top = Section::top(&tree, &mut report, config::TOP);
     let mut exporter = Exporter { enabled: true, address: Ipv4Addr::UNSPECIFIED.into(), port: PORT };
     top.child("agent", |agent| {
         agent.child("metrics", |section| {
-            exporter.enabled = section.boolean_or("enabled", true);
-            exporter.address = section.text_or("address", "").parse().unwrap_or(exporter.address);
-            exporter.port = section.integer_or("port", 1..=65_535, PORT.into()) as u16;
+            exporter.enabled = section.boolean("enabled");
+            exporter.address =
+                section.text("address").and_then(|text| text.parse().ok()).unwrap_or(exporter.address);
+            exporter.port = section.integer("port").map_or(PORT, |port| port as u16);
             Some(())
         })
     });
@@ -179,6 +155,7 @@ fn exporter(path: &PathBuf) -> Result<Option<Exporter>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{table, words};
     use super::*;
 
     #[test]
@@ -188,8 +165,10 @@ mod tests {
         let path = folder.join("c.yaml");
         let ask = |text: &str| {
             std::fs::write(&path, text).unwrap();
-            let asking = Asking::parse("healthcheck", &["--config".to_owned(), path.display().to_string()]);
-            asking.unwrap().place().map(|(place, note)| (place.to_string(), note.is_empty()))
+            let words = ["--config".to_owned(), path.display().to_string()];
+            Asking::new(&words::parse(table::find("healthcheck").unwrap(), &words).unwrap())
+                .place()
+                .map(|(place, note)| (place.to_string(), note.is_empty()))
         };
         for (text, place, sure) in [
             ("", "127.0.0.1:8000", true),
@@ -208,27 +187,10 @@ mod tests {
 
     #[test]
     fn a_command_line_names_one_to_be_asked() {
-        let parse = |command: &str, line: &str| {
-            let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-            Asking::parse(command, &words).map_err(|error| error.to_string())
-        };
-        let asking = parse("healthcheck", "--port=7 --timeout 500ms").unwrap();
+        let words = ["--port=7", "--timeout", "500ms"].map(str::to_owned);
+        let parsed = words::parse(table::find("healthcheck").unwrap(), &words).unwrap();
+        let asking = Asking::new(&parsed);
         assert_eq!((asking.port, asking.limit), (Some(7), Duration::from_millis(500)));
-        assert!(parse("status", "-o json").unwrap().json && !parse("status", "-o=text").unwrap().json);
-        for (command, line, word) in [
-            ("healthcheck", "--port 0", "no port"),
-            ("healthcheck", "--port", "needs a value"),
-            ("healthcheck", "--port 1 http://a", "give one"),
-            ("healthcheck", "--port 1 --config x", "give one"),
-            ("healthcheck", "https://a", "TLS"),
-            ("healthcheck", "http://a http://b", "does not know \"http://b\""),
-            ("healthcheck", "-o json", "does not know \"-o\""),
-            ("healthcheck", "--timeout 2h", "no time"),
-            ("status", "http://a", "does not know"),
-            ("status", "-o yaml", "json or text"),
-        ] {
-            let why = parse(command, line).unwrap_err();
-            assert!(why.contains(word), "{command} {line}: {why}");
-        }
+        assert!(asking.config.is_none() && asking.url.is_none());
     }
 }

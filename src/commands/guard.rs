@@ -1,5 +1,6 @@
 //! `chaos-agent guard`: the other end of [`crate::revert::guard`]. Only the agent starts it.
 
+use super::words::Parsed;
 use crate::error::Result;
 use crate::revert::guard;
 use std::io;
@@ -8,7 +9,7 @@ use std::io;
 ///
 /// # Errors
 /// None; the exit code is 1 when something could not be undone.
-pub fn run(_args: &[String]) -> Result<u8> {
+pub fn run(_: &Parsed<'_>) -> Result<u8> {
     let left = guard::serve(io::stdin().lock(), &mut io::stderr().lock());
     Ok(u8::from(left > 0))
 }

@@ -1,6 +1,7 @@
 //! `chaos-agent halt` and `chaos-agent resume`: the signals of a running agent, for an image without `kill`.
 
 use super::exporter::Asking;
+use super::words::Parsed;
 use crate::error::{Context, Error, Result};
 use crate::linux::proc::Reader;
 use crate::linux::sys::{pidfd, poll};
@@ -17,20 +18,20 @@ const STEP: Duration = Duration::from_millis(10);
 ///
 /// # Errors
 /// It cannot be asked or signalled, or does not say in time that everything is reverted.
-pub fn halt(args: &[String]) -> Result<u8> {
-    signal("halt", args, libc::SIGUSR1, "\"halted\":true", "halted: nothing is active")
+pub fn halt(parsed: &Parsed<'_>) -> Result<u8> {
+    signal(parsed, libc::SIGUSR1, "\"halted\":true", "halted: nothing is active")
 }
 
 /// Lets an agent go on that was halted by `halt` or SIGUSR1.
 ///
 /// # Errors
 /// It cannot be asked or signalled, or does not say in time that it goes on (another reason to halt may hold).
-pub fn resume(args: &[String]) -> Result<u8> {
-    signal("resume", args, libc::SIGUSR2, "\"halted\":false", "resumed")
+pub fn resume(parsed: &Parsed<'_>) -> Result<u8> {
+    signal(parsed, libc::SIGUSR2, "\"halted\":false", "resumed")
 }
 
-fn signal(command: &str, args: &[String], number: i32, wanted: &str, done: &str) -> Result<u8> {
-    let asking = Asking::parse(command, args)?;
+fn signal(parsed: &Parsed<'_>, number: i32, wanted: &str, done: &str) -> Result<u8> {
+    let asking = Asking::new(parsed);
     let pid = agent(&asking.ask("/status")?)?;
     pidfd::kill(pid, number).doing("signal", format!("the agent, process {pid}"))?;
     let end = Instant::now() + LIMIT;

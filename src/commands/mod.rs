@@ -1,16 +1,23 @@
-//! The sub-commands, a file each: words in, exit code out.
+//! The command line. [`table`] has every sub-command with its options; from it come the reader of the words
+//! ([`words`], [`values`]), the help ([`help`]) and the completion of shells ([`completion`]). The commands
+//! themselves are a file each: what was said in, exit code out.
 
 pub mod cli;
-pub mod doctor;
+mod completion;
+mod doctor;
 mod exporter;
-pub mod guard;
-pub mod halt;
-pub mod healthcheck;
-pub mod inject;
-mod options;
-pub mod plan;
-pub mod revert;
-pub mod run;
-pub mod status;
-pub mod tc;
-pub mod validate;
+mod guard;
+mod halt;
+mod healthcheck;
+mod help;
+mod inject;
+mod plan;
+mod reference;
+mod revert;
+mod run;
+mod status;
+mod table;
+mod tc;
+mod validate;
+mod values;
+mod words;

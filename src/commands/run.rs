@@ -1,5 +1,6 @@
 //! `chaos-agent run`: config, logging, signals, exporter, dice.
 
+use super::words::Parsed;
 use crate::agent::{self, Agent};
 use crate::board::Board;
 use crate::cancel::Cancel;
@@ -9,28 +10,20 @@ use crate::exporter::http;
 use crate::exporter::metrics::Metrics;
 use crate::linux::sys::task;
 use crate::text::logging;
-use std::path::PathBuf;
 use std::sync::Arc;
-
-#[derive(Default)]
-struct Options {
-    config: Option<PathBuf>,
-    demo: bool,
-    dry_run: bool,
-}
 
 /// Runs the agent until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// The config cannot be used (exit 64), or the process cannot even start its few threads (exit 1).
-pub fn run(args: &[String]) -> Result<u8> {
+pub fn run(parsed: &Parsed<'_>) -> Result<u8> {
     task::set_name(c"chaos-agent");
-    let options = parse(args)?;
-    let Loaded { mut config, warnings, path, .. } = match options.demo {
+    let forced = parsed.flag("--dry-run");
+    let Loaded { mut config, warnings, path, .. } = match parsed.flag("--demo") {
         true => config::embedded()?,
-        false => config::load(options.config.as_deref())?,
+        false => config::load(parsed.path("--config"))?,
     };
-    config.agent.dry_run |= options.dry_run;
+    config.agent.dry_run |= forced;
     let dry_run = config.agent.dry_run;
     let trouble = logging::init(&config.logging);
     let stop = Arc::new(Cancel::new().doing("open", "an eventfd")?);
@@ -49,7 +42,7 @@ pub fn run(args: &[String]) -> Result<u8> {
         log::warn!("{text}");
     }
     let on_reload = Box::new(move |agent: &config::Agent| served.follow(&agent.metrics));
-    let options = agent::Options { config, source: path, dry_run: options.dry_run, seed, on_reload };
+    let options = agent::Options { config, source: path, dry_run: forced, seed, on_reload };
     let reverted = Agent::new(options, metrics, board)?.run(&stop)?;
     match reverted {
         true => log::info!("stopped, everything is reverted"),
@@ -103,29 +96,6 @@ fn routes(metrics: Arc<Metrics>, board: Arc<Board>) -> Arc<http::Handler> {
     http::Routes::new(metrics, move |links, query| shown.page(links, query))
         .with("/status", "what is active, and what was (?format=text for people)", status)
         .into_handler()
-}
-
-fn parse(args: &[String]) -> Result<Options> {
-    let mut options = Options::default();
-    let mut words = args.iter();
-    while let Some(word) = words.next() {
-        match word.as_str() {
-            "--demo" => options.demo = true,
-            "--dry-run" => options.dry_run = true,
-            "--config" => {
-                let file = words.next().ok_or_else(|| Error::usage("--config needs a FILE"))?;
-                options.config = Some(file.into());
-            }
-            other => match other.strip_prefix("--config=") {
-                Some(file) => options.config = Some(file.into()),
-                None => return Err(Error::usage(format!("run does not know {other:?}"))),
-            },
-        }
-    }
-    if options.demo && options.config.is_some() {
-        return Err(Error::usage("--demo brings its own config; leave out --config"));
-    }
-    Ok(options)
 }
 
 /// SIGTERM and SIGINT throw the switch, however often they come. SIGHUP is the agent's own: it is taken from ctrlc,

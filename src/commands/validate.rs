@@ -1,25 +1,17 @@
 //! `chaos-agent validate`: every problem of a config, or the effective config.
 
+use super::words::Parsed;
 use crate::config;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use std::io::{self, Write};
-use std::path::Path;
 
 /// Prints the warnings of a config on standard error and the config with all defaults on standard output.
 ///
 /// # Errors
 /// The config cannot be used: every problem, a line each (exit 64). Standard output cannot be written (exit 1);
 /// a reader that has gone away is no error.
-pub fn run(args: &[String]) -> Result<u8> {
-    let file = match args {
-        [] => None,
-        [option] if option.starts_with('-') => {
-            return Err(Error::usage(format!("validate does not know {option:?}")));
-        }
-        [file] => Some(Path::new(file)),
-        _ => return Err(Error::usage("validate takes one FILE at most")),
-    };
-    let loaded = config::load(file)?;
+pub fn run(parsed: &Parsed<'_>) -> Result<u8> {
+    let loaded = config::load(parsed.path("FILE"))?;
     let mut warnings = String::new();
     for warning in &loaded.warnings {
         warnings += &format!("warning: {warning}\n");

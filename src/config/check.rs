@@ -4,33 +4,30 @@
 //! Py-Chaos-Agent; a value that is there must be right all the same, because the entry will be enabled one day,
 //! and then nobody looks.
 
+use super::keys::{ENTRY, LOGGING, TOP};
 use super::model::{Agent, Config, Entry, Metrics};
 use super::when;
 use crate::dice::decide::{Limits, Rule};
 use crate::failures::Kind;
 use crate::settings::{Node, Report, Section, Value, nearest};
 use crate::steady;
-use crate::text::logging::{self, LEVELS};
-use std::net::IpAddr;
+use crate::text::logging;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Bounds of intervals and durations in seconds: a millisecond, since 0 is none, and a day.
-const SECONDS: std::ops::RangeInclusive<f64> = 0.001..=86_400.0;
-
 /// Reads the whole tree. Every problem goes into the report; the config is to be used only if there are none.
 /// The second value is the effective config, with all defaults.
-pub(super) fn check(root: &Node, kinds: &'static [Kind], report: &mut Report) -> (Config, Node) {
+pub(super) fn check(root: &Node, kinds: &'static [Kind], report: &mut Report) -> (Option<Config>, Node) {
     match &root.value {
         Value::Map(_) => {}
         Value::Null => report.problem(root.at, "", "the file is empty; a config needs a failures section"),
         _ => report.problem(root.at, "", "the file is no config: it must be a mapping (key: value lines)"),
     }
-    let mut top = Section::top(root, report);
+    let mut top = Section::top(root, report, TOP);
+    top.declare(LOGGING);
     let zone = when::zone(root);
-    let agent = top.child("agent", |section| Some(agent(section, zone)));
-    let agent = agent.unwrap_or_else(default_agent);
+    let agent = top.child("agent", |section| agent(section, zone));
     if matches!(root.value, Value::Map(_)) && !top.has("failures") {
         top.problem("failures", "is missing or empty", "write failures: {} for an agent without faults");
     }
@@ -42,14 +39,17 @@ pub(super) fn check(root: &Node, kinds: &'static [Kind], report: &mut Report) ->
     }
     let effective = Node::from(Value::Map(top.finish()));
     let entries = entries.unwrap_or_default();
-    when::steps_over(root, report, &agent, &entries);
+    if let Some(agent) = &agent {
+        when::steps_over(root, report, agent, &entries);
+    }
     if report.is_clean() {
         for entry in entries.iter().filter(|entry| entry.enabled && entry.failure.is_none()) {
             report.problem(root.at, &format!("failures.{}", entry.name()), "is incomplete");
         }
     }
     let entries = with_settings(entries, &effective);
-    (Config { agent, entries, logging: logging.unwrap_or_default(), hash: 0 }, effective)
+    let config = agent.zip(logging).map(|(agent, logging)| Config { agent, entries, logging, hash: 0 });
+    (config, effective)
 }
 
 /// Gives each entry the text of its effective settings.
@@ -63,57 +63,36 @@ fn with_settings(entries: Vec<Entry>, effective: &Node) -> Vec<Arc<Entry>> {
     entries.into_iter().map(shared).collect()
 }
 
-fn default_agent() -> Agent {
-    Agent {
-        interval: Duration::from_secs(10),
-        dry_run: false,
-        seed: None,
-        metrics: Metrics { enabled: true, address: IpAddr::from([0, 0, 0, 0]), port: 8000 },
-        limits: Limits::default(),
-        halt: false,
-        halt_file: None,
-        steady: Vec::new(),
-        audit_file: None,
-        audit_log: false,
-    }
-}
-
-fn agent(section: &mut Section<'_>, zone: &str) -> Agent {
-    let interval = section.seconds_or("interval_seconds", SECONDS, 10.0);
+fn agent(section: &mut Section<'_>, zone: &str) -> Option<Agent> {
+    let interval = section.seconds("interval_seconds").unwrap_or_default();
     if interval < Duration::from_secs(1) {
         section.warning("interval_seconds", "is below 1 s: so many ticks cost CPU time of their own");
     } else if interval > Duration::from_secs(300) {
         section.warning("interval_seconds", "is above 300 s: faults will be rare");
     }
-    let mut agent = Agent {
-        interval,
-        dry_run: section.boolean_or("dry_run", false),
-        seed: section.integer("seed", 0..=u64::MAX),
-        limits: Limits {
-            schedule: when::schedule(section, zone),
-            max_concurrent: section.integer("max_concurrent", 1..=1000).map(|most| most as usize),
-            per_hour: section.integer("max_injections_per_hour", 1..=1_000_000).map(|most| most as usize),
-            stop_after: when::stop_after(section),
-        },
-        halt: section.boolean_or("halt", false),
-        halt_file: section.text("halt_file").map(PathBuf::from),
-        steady: steady::read(section).unwrap_or_default(),
-        audit_file: section.text("audit_file").map(PathBuf::from),
-        audit_log: section.boolean_or("audit_log", false),
-        ..default_agent()
+    let (dry_run, seed) = (section.boolean("dry_run"), section.integer("seed"));
+    let limits = Limits {
+        schedule: when::schedule(section, zone),
+        max_concurrent: section.integer("max_concurrent").map(|most| most as usize),
+        per_hour: section.integer("max_injections_per_hour").map(|most| most as usize),
+        stop_after: when::stop_after(section),
     };
-    section.child("metrics", |section| {
-        let metrics = &mut agent.metrics;
-        metrics.enabled = section.boolean_or("enabled", true);
-        let address = section.text_or("address", "0.0.0.0");
-        match address.parse() {
-            Ok(address) => metrics.address = address,
-            Err(_) => section.problem("address", "is no IP address", "for example 0.0.0.0, :: or 127.0.0.1"),
+    let halt = section.boolean("halt");
+    let halt_file = section.text("halt_file").map(PathBuf::from);
+    let steady = steady::read(section).unwrap_or_default();
+    let audit_file = section.text("audit_file").map(PathBuf::from);
+    let audit_log = section.boolean("audit_log");
+    let metrics = section.child("metrics", |section| {
+        let enabled = section.boolean("enabled");
+        let address = section.text("address").unwrap_or_default().parse();
+        if address.is_err() {
+            section.problem("address", "is no IP address", "for example 0.0.0.0, :: or 127.0.0.1");
         }
-        metrics.port = section.integer_or("port", 1..=65_535, 8000) as u16;
-        Some(())
+        let port = section.integer("port").unwrap_or_default() as u16;
+        Some(Metrics { enabled, address: address.ok()?, port })
     });
-    agent
+    let metrics = metrics?;
+    Some(Agent { interval, dry_run, seed, metrics, limits, halt, halt_file, steady, audit_file, audit_log })
 }
 
 fn entries(section: &mut Section<'_>, kinds: &'static [Kind], zone: &str) -> Vec<Entry> {
@@ -128,18 +107,20 @@ fn entries(section: &mut Section<'_>, kinds: &'static [Kind], zone: &str) -> Vec
 }
 
 fn entry(name: &str, section: &mut Section<'_>, kinds: &'static [Kind], zone: &str) -> Option<Entry> {
+    section.declare(ENTRY);
     let kind = kind(name, section, kinds)?;
-    let enabled = section.boolean_or("enabled", false);
+    section.declare(kind.keys);
+    let enabled = section.boolean("enabled");
     section.set_required(enabled);
     let schedule = when::schedule(section, zone);
-    let probability = section.number("probability", 0.0..=1.0);
+    let probability = section.number("probability");
     if !section.has("schedule") {
         section.require("probability");
     }
     if enabled && probability == Some(0.0) {
         section.warning("probability", "is the probability of an enabled entry: it will never happen");
     }
-    let duration = section.seconds("duration_seconds", SECONDS);
+    let duration = section.seconds("duration_seconds");
     if kind.timed {
         section.require("duration_seconds");
     }
@@ -183,20 +164,20 @@ fn kind(name: &str, section: &mut Section<'_>, kinds: &'static [Kind]) -> Option
 
 fn logging(section: &mut Section<'_>) -> logging::Options {
     let mut options = logging::Options::default();
-    let level = section.choice_or("level", &LEVELS, "INFO");
-    options.level = logging::level(level).unwrap_or(options.level);
-    options.json = section.choice_or("format", &["text", "json"], "text") == "json";
+    let level = section.choice("level").and_then(logging::level);
+    options.level = level.unwrap_or(options.level);
+    options.json = section.choice("format") == Some("json");
     section.child("console", |section| {
-        options.console = section.boolean_or("enabled", true);
+        options.console = section.boolean("enabled");
         Some(())
     });
     section.child("file", |section| {
-        options.file = section.boolean_or("enabled", false);
-        options.path = PathBuf::from(section.text_or("path", "./logs/agent.log"));
+        options.file = section.boolean("enabled");
+        options.path = PathBuf::from(section.text("path").unwrap_or_default());
         // 0, as in Py-Chaos-Agent: no rotation.
-        let size = section.number_or("max_size_mb", 0.0..=1_000_000.0, 10.0);
+        let size = section.number("max_size_mb").unwrap_or_default();
         options.max_size = (size * f64::from(1 << 20)) as u64;
-        options.backups = section.integer_or("backup_count", 0..=1000, 5) as u32;
+        options.backups = section.integer("backup_count").unwrap_or_default() as u32;
         Some(())
     });
     options

@@ -80,7 +80,7 @@ pub fn parse(file: &str, bytes: &[u8], kinds: &'static [Kind]) -> Result<Loaded>
     let tree = settings::decode(bytes, &mut report).and_then(|text| settings::parse(&text, &mut report));
     let checked = tree.map(|tree| check(&tree, kinds, &mut report));
     match checked {
-        Some((mut config, effective)) if report.is_clean() => {
+        Some((Some(mut config), effective)) if report.is_clean() => {
             config.hash = fnv1a(bytes);
             let (warnings, effective) = (report.warnings(file), effective.to_yaml());
             Ok(Loaded { config, warnings, effective, path: None })

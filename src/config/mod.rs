@@ -2,10 +2,12 @@
 //! of it at once, with file, line and column).
 
 mod check;
+mod keys;
 mod load;
 mod model;
 mod when;
 
+pub use keys::{TOP, reference};
 pub use load::{Loaded, PLACES, embedded, load, parse};
 pub use model::{Agent, Config, Entry, Metrics};
 pub use when::duration;

@@ -4,7 +4,7 @@ use super::*;
 use crate::dice::decide::{Limits, StopAfter};
 use crate::error::{Error, Result};
 use crate::failures::{Failure, Host, Injection, KINDS, Kind, Outcome};
-use crate::settings::Section;
+use crate::settings::{Keys, Section, keys};
 use std::time::Duration;
 
 struct Nothing;
@@ -28,12 +28,12 @@ fn done() -> Option<Box<dyn Failure>> {
 }
 
 fn cpu(section: &mut Section<'_>) -> Option<Box<dyn Failure>> {
-    section.integer_or("cores", 0..=1024, 1);
+    section.integer("cores");
     done()
 }
 
 fn memory(section: &mut Section<'_>) -> Option<Box<dyn Failure>> {
-    section.integer_or("mb", 1..=1 << 20, 100);
+    section.integer("mb");
     done()
 }
 
@@ -44,17 +44,26 @@ fn process(section: &mut Section<'_>) -> Option<Box<dyn Failure>> {
 }
 
 fn network(section: &mut Section<'_>) -> Option<Box<dyn Failure>> {
-    section.text_or("interface", "eth0");
-    section.number_or("delay_ms", 0.0..=10_000.0, 100.0);
-    section.choice_or("tc", &["auto", "builtin", "system"], "auto");
+    section.text("interface");
+    section.number("delay_ms");
+    section.choice("tc");
     done()
 }
 
+const CPU: Keys = keys! { "cores" Whole "0 to 1024" = "1": "how many"; };
+const MEMORY: Keys = keys! { "mb" Whole "1 to 1048576" = "100": "how much"; };
+const PROCESS: Keys = keys! { "target_name" Text "a text" or "required": "who"; };
+const NETWORK: Keys = keys! {
+    "interface" Text "a text" = "eth0": "where";
+    "delay_ms" Number "0 to 10000" = "100": "how long";
+    "tc" Choice "auto, builtin, system" = "auto": "by what";
+};
+
 static FOUR: [Kind; 4] = [
-    Kind { name: "cpu", timed: true, guarded: false, parse: cpu },
-    Kind { name: "memory", timed: true, guarded: false, parse: memory },
-    Kind { name: "process", timed: false, guarded: true, parse: process },
-    Kind { name: "network", timed: true, guarded: true, parse: network },
+    Kind { name: "cpu", timed: true, guarded: false, keys: CPU, parse: cpu },
+    Kind { name: "memory", timed: true, guarded: false, keys: MEMORY, parse: memory },
+    Kind { name: "process", timed: false, guarded: true, keys: PROCESS, parse: process },
+    Kind { name: "network", timed: true, guarded: true, keys: NETWORK, parse: network },
 ];
 
 fn good(text: &str) -> Loaded {
@@ -373,5 +382,115 @@ fn no_mutation_of_a_config_panics_or_passes_without_a_config() {
             }
             Err(error) => assert!(!error.to_string().is_empty() && error.exit_code() == 64),
         }
+    }
+}
+
+/// Every declared key, as a row of its table: kind's letter, allowed, default, help.
+fn rows() -> Vec<(&'static str, Vec<&'static str>)> {
+    let tables = [TOP, keys::ENTRY, keys::LOGGING, crate::steady::KEYS];
+    let tables = tables.into_iter().chain(KINDS.iter().map(|kind| kind.keys));
+    tables.flat_map(|keys| keys.0.lines()).map(|row| row.split_once('|').unwrap()).map(split).collect()
+}
+
+fn split((name, rest): (&'static str, &'static str)) -> (&'static str, Vec<&'static str>) {
+    (name, rest.split('|').collect())
+}
+
+#[test]
+fn every_declaration_is_sound() {
+    for (name, row) in rows() {
+        let [kind, allowed, default, help] = row[..] else { panic!("{name}: a | in {row:?}") };
+        assert!(!help.is_empty() || kind == "m", "{name} has no help");
+        assert!(!allowed.is_empty() || kind == "b" || help.is_empty(), "{name}: what is allowed?");
+        // A default that would be refused if it stood in a file is none.
+        let value = default.strip_prefix('=').map(|value| value.split(',').next().unwrap());
+        if let Some(value) = value {
+            let (low, high) = allowed.split_once(" to ").unwrap_or(("", ""));
+            let fits = match kind {
+                "b" => value == "true" || value == "false",
+                "w" | "n" | "s" => {
+                    let number = |text: &str| text.parse::<f64>().unwrap_or(f64::MAX);
+                    number(low) <= number(value) && number(value) <= number(high)
+                }
+                "c" => allowed.split(", ").any(|word| word == value),
+                _ => true,
+            };
+            assert!(fits, "{name}: {value} is not in {allowed}");
+        }
+        if ["w", "n", "s"].contains(&kind) {
+            let (low, high) = allowed.split_once(" to ").unwrap();
+            assert!(low.parse::<f64>().is_ok(), "{name}: {low}");
+            assert!(high.parse::<f64>().is_ok() || (kind == "w" && high == "2^64-1"), "{name}: {high}");
+        }
+    }
+    let kinds: Vec<_> = KINDS.iter().map(|kind| kind.name).collect();
+    assert!(keys::ENTRY.0.contains(&format!("type|t|{}|", kinds.join(", "))));
+    assert_eq!(real("failures: {}").config.logging, crate::text::logging::Options::default());
+}
+
+#[test]
+fn the_tables_of_the_readme_are_those_of_the_declarations() {
+    let readme = std::fs::read_to_string("README.md").unwrap();
+    let mut tables = 0;
+    for table in reference(None).split_inclusive("<!-- end -->\n") {
+        let first = table.lines().next().unwrap();
+        assert!(readme.contains(table), "README.md differs behind {first}: run ./build.sh docs");
+        tables += 1;
+    }
+    assert_eq!(readme.matches("<!-- keys: ").count(), tables, "a table of keys that nobody makes");
+    assert_eq!(reference(Some("cpu")).lines().count(), 4 + KINDS[0].keys.0.lines().count());
+    assert_eq!(reference(Some("nothing")), "");
+}
+
+#[test]
+fn the_help_of_a_kind_has_its_keys_within_a_terminal() {
+    for kind in KINDS {
+        let help = crate::failures::help(kind);
+        assert!(help.lines().all(|line| line.chars().count() < 100), "{help}");
+        let names: Vec<_> = crate::failures::key_names(kind).collect();
+        assert!(
+            names.len() > 4
+                && names.iter().all(|name| help.contains(&format!("\n  {name}: "))
+                    || help.starts_with(&format!("  {name}: ")))
+        );
+    }
+    let help = crate::failures::help(&KINDS[0]);
+    assert!(
+        help.starts_with(
+            "  cores: 0 to 1024, fractions too, or \"50%\"; default: 1\n      threads that burn;"
+        ),
+        "{help}"
+    );
+    let help = crate::failures::help(KINDS.iter().find(|kind| kind.name == "network").unwrap());
+    assert!(
+        help.contains("\n    targets.cidr: 10.0.0.0/8, fd00::1; default: any\n        range of addresses\n"),
+        "{help}"
+    );
+}
+
+#[test]
+fn a_mistyped_key_is_told_with_its_nearest_wherever_it_is_read() {
+    for (entry, wanted) in [
+        ("type: memory, precent: 50", "did you mean percent?"),
+        ("type: process, target_name: myapp, exclud: [{name: x}]", "did you mean exclude?"),
+        ("type: process, target_name: myapp, mach: {uid: 1}", "did you mean match?"),
+        ("type: network, interfcaes: [eth0]", "did you mean interfaces?"),
+        ("type: network, los_model: {type: state}", "did you mean loss_model?"),
+        ("type: network, targets: [{cidr: 10.0.0.0/8, hosst: a}]", "did you mean host?"),
+        ("type: disk, path: /data, precent: 50", "did you mean percent?"),
+    ] {
+        let text = format!("failures: {{a: {{{entry}}}}}");
+        let said = parse("f", text.as_bytes(), KINDS).err().unwrap().to_string();
+        assert!(said.contains(wanted) && said.lines().count() == 1, "{entry}: {said}");
+    }
+    // What stands beside another key is one problem, and a key all the same.
+    for entry in [
+        "type: network, targets: [{cidr: 10.0.0.0/8, host: a}]",
+        "type: memory, mb: 5, percent: 5, of: limit",
+        "type: network, loss_model: {type: state, p13: 1, r: 5}",
+    ] {
+        let text = format!("failures: {{a: {{{entry}}}}}");
+        let said = parse("f", text.as_bytes(), KINDS).err().unwrap().to_string();
+        assert!(!said.contains("not a known key") && said.lines().count() == 1, "{entry}: {said}");
     }
 }

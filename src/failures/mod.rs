@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::exporter::metrics::Family;
 use crate::revert::guard::{Guard, Reverter};
 use crate::revert::undo::Undo;
-use crate::settings::Section;
+use crate::settings::{Keys, Section};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -31,6 +31,8 @@ pub struct Kind {
     pub timed: bool,
     /// Whether an injection changes something that outlives the process, so that the guard must run.
     pub guarded: bool,
+    /// The keys of this kind, beside those that every entry has.
+    pub keys: Keys,
     /// Reads the keys of this kind (the common ones are read already). Problems go into the section; `None`
     /// when nothing usable came out, which for an entry that is not enabled is no problem at all.
     pub parse: fn(&mut Section<'_>) -> Option<Box<dyn Failure>>,
@@ -39,6 +41,18 @@ pub struct Kind {
 /// Looks a kind up by its name in the config.
 pub fn kind(name: &str) -> Option<&'static Kind> {
     KINDS.iter().find(|kind| kind.name == name)
+}
+
+/// The keys of a kind for people: what is allowed, the default, what each does.
+pub fn help(kind: &Kind) -> String {
+    let mut text = String::new();
+    kind.keys.help(&mut text);
+    text
+}
+
+/// The names of the keys of a kind.
+pub fn key_names(kind: &Kind) -> impl Iterator<Item = &'static str> {
+    kind.keys.names()
 }
 
 /// One configured fault, ready to be injected any number of times.
@@ -217,14 +231,11 @@ impl Injection<'_> {
 
 /// Reads an entry as a config would: the problems, a line each, and what came out. For the tests of the kinds.
 #[cfg(test)]
-fn read_entry(
-    text: &str,
-    parse: fn(&mut Section<'_>) -> Option<Box<dyn Failure>>,
-) -> (String, Option<Box<dyn Failure>>) {
+fn read_entry(text: &str, kind: &Kind) -> (String, Option<Box<dyn Failure>>) {
     let mut report = crate::settings::Report::default();
     let node = crate::settings::parse(text, &mut report).unwrap();
-    let mut section = Section::top(&node, &mut report);
-    let failure = parse(&mut section);
+    let mut section = Section::top(&node, &mut report, kind.keys);
+    let failure = (kind.parse)(&mut section);
     section.finish();
     (report.problems("f").join("\n"), failure)
 }

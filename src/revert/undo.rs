@@ -59,23 +59,38 @@ pub fn leftovers(tools: &Tools) -> Result<Vec<Undo>> {
     Ok(found)
 }
 
+/// Walks over what earlier agents left behind, newest first: takes back what `wanted` says, and tells `told` whether there
+/// was anything to take back, or why it could not be.
+///
+/// # Errors
+/// The kernel does not tell what there is.
+pub fn take_back(
+    wanted: &mut dyn FnMut(&Undo) -> bool,
+    told: &mut dyn FnMut(Undo, Result<bool>),
+) -> Result<()> {
+    let tools = Tools::default();
+    for undo in leftovers(&tools)? {
+        if wanted(&undo) {
+            told(undo, undo.perform(&tools));
+        }
+    }
+    Ok(())
+}
+
 /// Takes back what earlier agents left behind: what was removed, and what could not be. What an agent that runs now
 /// has set is left alone.
 pub fn sweep() -> Vec<Result<Undo>> {
-    let tools = Tools::default();
-    let ownerless = |undo: &Undo| {
+    let mut ownerless = |undo: &Undo| {
         let free = undo.side().is_none_or(|(ifindex, outgoing)| hold(ifindex, outgoing).is_ok());
         if !free {
             log::info!("{undo} belongs to another agent that runs here; left alone");
         }
         free
     };
-    match leftovers(&tools) {
-        Ok(found) => {
-            found.into_iter().filter(ownerless).map(|undo| undo.perform(&tools).map(|_| undo)).collect()
-        }
-        Err(error) => vec![Err(error)],
-    }
+    let mut swept = Vec::new();
+    let walked = take_back(&mut ownerless, &mut |undo, done| swept.push(done.map(|_| undo)));
+    swept.extend(walked.err().map(Err));
+    swept
 }
 
 /// Takes one side of an interface for this process until the result is dropped: by a Unix socket with an abstract

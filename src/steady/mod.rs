@@ -5,7 +5,7 @@
 
 mod probe;
 
-pub use probe::{Probe, read};
+pub use probe::{KEYS, Probe, read};
 
 use crate::cancel::{Cancel, Waited};
 use crate::error::{Context, Result};

@@ -4,16 +4,26 @@ use crate::cancel::Cancel;
 use crate::client::{self, Place, Url};
 use crate::error::{Context, Error, Result};
 use crate::linux::proc::{Process, Reader, base_name};
-use crate::settings::Section;
+use crate::settings::{Keys, Section, keys};
 use std::path::Path;
 use std::time::Duration;
 
 /// The keys that say what is asked.
 const KINDS: [&str; 3] = ["http", "tcp", "process"];
-/// Bounds of `interval_seconds`.
-const INTERVAL: std::ops::RangeInclusive<f64> = 0.1..=86_400.0;
-/// Longest `timeout_ms`: a probe that hangs keeps the others waiting.
-const LONGEST_MS: u64 = 10_000;
+/// The keys of a probe. The timeout has a bound, for a probe that hangs keeps the others waiting.
+pub const KEYS: Keys = keys! {
+    "http" Text "an http URL" or "one of these three is required": "answers with `expect_status`";
+    "expect_status" Whole "100 to 599" = "200": "http: the status that is well";
+    "tcp" Text "`HOST:PORT`" or "see http": "accepts a connection";
+    "process" Text "a name" or "see http": "so many processes have this name";
+    "min" Whole "1 to 1000000" = "1": "process: how many at least";
+    "name" Text "a text" or "the target": "in the log and in `chaos_steady_state{probe}`";
+    "timeout_ms" Whole "1 to 10000" = "500": "a slower answer is a failure";
+    "interval_seconds" Seconds "0.1 to 86400" = "5": "from one question to the next";
+    "failures_before_halt" Whole "1 to 1000" = "2": "how many in a row count";
+    "successes_before_resume" Whole "1 to 1000" = "2": "how many in a row count";
+    "while" Choice "always, idle" = "always": "idle: asked only while no fault is active";
+};
 
 /// An item of `agent.steady_state`.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,7 +55,8 @@ enum What {
 /// Reads the list `steady_state` of the section `agent`; `None` if it is absent. Problems go into the section.
 pub fn read(section: &mut Section<'_>) -> Option<Vec<Probe>> {
     let mut names: Vec<String> = Vec::new();
-    section.each("steady_state", |section| {
+    section.each("steady_state", "steady_state", |section| {
+        section.declare(KEYS);
         let probe = probe(section)?;
         if names.contains(&probe.name) {
             section.problem("name", "is the name of an earlier probe too", "give each a name of its own");
@@ -61,14 +72,12 @@ fn probe(section: &mut Section<'_>) -> Option<Probe> {
         let why = if given.is_empty() { "has no probe" } else { "has more than one probe" };
         section.problem("", why, "give one of http, tcp and process");
     }
-    // All are known keys, also where they are not given.
     let texts =
         KINDS.map(|kind| if given.is_empty() || section.has(kind) { section.text(kind) } else { None });
     let what = what(section, &texts);
     for (key, kind) in [("expect_status", "http"), ("min", "process")] {
         if section.has(key) && !given.contains(&kind) {
             section.problem(key, format!("has no use without {kind}"), "remove it");
-            section.ignore(key);
         }
     }
     let target = texts.into_iter().flatten().next().unwrap_or_default();
@@ -76,17 +85,17 @@ fn probe(section: &mut Section<'_>) -> Option<Probe> {
     if section.has("name") && name.is_empty() {
         section.problem("name", "is empty", "leave it out, and it is the target");
     }
-    let timeout = Duration::from_millis(section.integer_or("timeout_ms", 1..=LONGEST_MS, 500));
-    let interval = section.seconds_or("interval_seconds", INTERVAL, 5.0);
+    let timeout = Duration::from_millis(section.integer("timeout_ms").unwrap_or_default());
+    let interval = section.seconds("interval_seconds").unwrap_or_default();
     if timeout >= interval {
         section.warning(
             "timeout_ms",
             "is not below interval_seconds: a probe that hangs is asked without a pause",
         );
     }
-    let mut count = |key| section.integer_or(key, 1..=1000, 2) as u32;
+    let mut count = |key| section.integer(key).unwrap_or_default() as u32;
     let (failures, successes) = (count("failures_before_halt"), count("successes_before_resume"));
-    let idle_only = section.choice_or("while", &["always", "idle"], "always") == "idle";
+    let idle_only = section.choice("while") == Some("idle");
     Some(Probe { name, what: what?, timeout, interval, failures, successes, idle_only })
 }
 
@@ -94,7 +103,7 @@ fn probe(section: &mut Section<'_>) -> Option<Probe> {
 fn what(section: &mut Section<'_>, texts: &[Option<String>; 3]) -> Option<What> {
     match texts {
         [Some(http), ..] => {
-            let status = section.integer_or("expect_status", 100..=599, 200) as u16;
+            let status = section.integer("expect_status").unwrap_or_default() as u16;
             match Url::parse(http) {
                 Ok(url) => Some(What::Http(url, status)),
                 Err(why) => {
@@ -111,7 +120,7 @@ fn what(section: &mut Section<'_>, texts: &[Option<String>; 3]) -> Option<What> 
             }
         },
         [_, _, Some(process)] => {
-            let min = section.integer_or("min", 1..=1_000_000, 1);
+            let min = section.integer("min").unwrap_or_default();
             if process.is_empty() || process.contains('/') {
                 section.problem(
                     "process",
@@ -182,7 +191,7 @@ mod tests {
     fn read_text(text: &str) -> (String, Vec<Probe>, String) {
         let mut report = Report::default();
         let node = parse(text, &mut report).unwrap();
-        let mut section = Section::top(&node, &mut report);
+        let mut section = Section::top(&node, &mut report, Keys(""));
         let probes = read(&mut section);
         let known = Node::from(Value::Map(section.finish())).to_yaml();
         let lines = [report.problems("f"), report.warnings("warning")].concat();

@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn probes(list: &str) -> Vec<Probe> {
     let mut report = Report::default();
     let node = parse(&format!("steady_state: [{list}]"), &mut report).unwrap();
-    let probes = read(&mut Section::top(&node, &mut report)).unwrap();
+    let probes = read(&mut Section::top(&node, &mut report, crate::settings::Keys(""))).unwrap();
     assert_eq!(report.problems("f"), [""; 0], "{list}");
     probes
 }

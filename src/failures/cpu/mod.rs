@@ -5,19 +5,27 @@ use crate::error::{Context, Result};
 use crate::exporter::metrics::Family;
 use crate::linux::cgroup::{Cgroup, Throttled};
 use crate::linux::sys::sched;
-use crate::settings::{Scalar, Section};
+use crate::settings::{Keys, Scalar, Section, keys};
 use burn::{Burn, Burnt};
 use std::time::Duration;
 
 pub mod burn;
 
 /// The row of this failure in [`super::KINDS`].
-pub const KIND: Kind = Kind { name: "cpu", timed: true, guarded: false, parse };
+pub const KIND: Kind = Kind { name: "cpu", timed: true, guarded: false, keys: KEYS, parse };
+
+const KEYS: Keys = keys! {
+    "cores" Scalar "0 to 1024, fractions too, or `\"50%\"`" = "1":
+        "threads that burn; 0 is all that the container may use (cpu.max, affinity), a share is of those";
+    "load_percent" Number "1 to 100" = "100":
+        "load of each of these cores, kept by comparing each thread's own CPU clock with what it owes";
+    "ramp_seconds" Seconds "0 to 86400" = "0": "time from nothing to the full load";
+    "pin" Bool "" = "false": "one thread a CPU, bound to it";
+    "nice" Number "-20 to 19" or "the agent's own": "priority of the threads";
+};
 
 /// Most cores that can be asked for: a typing error should not start a hundred thousand threads.
 const MOST: f64 = 1024.0;
-/// Longest ramp in seconds: a day.
-const MOST_RAMP: f64 = 86_400.0;
 /// Undelivered share of what was asked above which the log says why.
 const TOLERANCE: f64 = 0.02;
 
@@ -60,10 +68,10 @@ struct Cpu {
 
 fn parse(section: &mut Section<'_>) -> Option<Box<dyn Failure>> {
     let cores = cores(section);
-    let load_percent = section.number_or("load_percent", 1.0..=100.0, 100.0);
-    let ramp = section.seconds_or("ramp_seconds", 0.0..=MOST_RAMP, 0.0);
-    let pin = section.boolean_or("pin", false);
-    let nice = section.number("nice", -20.0..=19.0);
+    let load_percent = section.number("load_percent").unwrap_or_default();
+    let ramp = section.seconds("ramp_seconds").unwrap_or_default();
+    let pin = section.boolean("pin");
+    let nice = section.number("nice");
     if nice.is_some_and(|nice| nice.fract() != 0.0) {
         section.problem("nice", "is not allowed", "a whole number from -20 to 19");
     }
@@ -72,9 +80,6 @@ fn parse(section: &mut Section<'_>) -> Option<Box<dyn Failure>> {
 
 /// `cores: 2`, `cores: 0` for all, `cores: "50%"` of all.
 fn cores(section: &mut Section<'_>) -> Option<Cores> {
-    if !section.has("cores") {
-        return Some(Cores::Count(section.number_or("cores", 0.0..=MOST, 1.0)));
-    }
     let cores = match section.scalar("cores")? {
         Scalar::Number(0.0) => Some(Cores::All),
         Scalar::Number(count) => (0.0..=MOST).contains(&count).then_some(Cores::Count(count)),
@@ -195,7 +200,7 @@ mod tests {
         let host = Host { proc: "/nowhere".into(), sys: "/nowhere".into(), ..Host::default() };
         let allowed = short(Cgroup::default().cpus());
         let line = |text| {
-            let (problems, failure) = read_entry(text, parse);
+            let (problems, failure) = read_entry(text, &KIND);
             assert_eq!(problems, "", "{text}");
             failure.unwrap().describe(&host)
         };
@@ -223,14 +228,14 @@ mod tests {
             "pin: perhaps",
             "core: 1",
         ] {
-            let (problems, _) = read_entry(wrong, parse);
+            let (problems, _) = read_entry(wrong, &KIND);
             let key = wrong.split(':').next().unwrap();
             assert!(
                 problems.contains(&format!(": {key}: ")) && problems.lines().count() == 1,
                 "{wrong}: {problems}"
             );
         }
-        assert!(read_entry("cores: many", parse).0.contains("a share of these like \"50%\""));
+        assert!(read_entry("cores: many", &KIND).0.contains("a share of these like \"50%\""));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::exporter::metrics::Family;
 use crate::linux::cgroup::Cgroup;
 use crate::linux::sys::task;
-use crate::settings::Section;
+use crate::settings::{Keys, Section, keys};
 use fill::Fill;
 use load::Load;
 use place::Place;
@@ -24,15 +24,26 @@ pub mod place;
 mod watch;
 
 /// The row of this failure in [`super::KINDS`].
-pub const KIND: Kind = Kind { name: "disk", timed: true, guarded: false, parse };
+pub const KIND: Kind = Kind { name: "disk", timed: true, guarded: false, keys: KEYS, parse };
 
+/// Amounts end at a PiB, ramps at a day; a typing error in a rate should not be a promise.
+const KEYS: Keys = keys! {
+    "path" Text "an absolute path" or "required":
+        "a directory of the volume, which must be mounted in the agent's own container";
+    "action" Choice "fill, io" = "fill": "takes space, or reads, writes and fsyncs at a rate";
+    "mb" Whole "1 to 1073741824" = "100":
+        "fill: MiB that are taken. io: size of the file that is read and written, again and again";
+    "percent" Number "0.01 to 100" or "none":
+        "fill: a share of what is free, instead of `mb`, but never into the head-room";
+    "ramp_seconds" Seconds "0 to 86400" = "0": "time from nothing to the full amount or the full rate";
+    "headroom_mb" Whole "0 to 1073741824" = "64":
+        "stays free: what would leave less is refused, and when others fill the disk the fault gives its space back first";
+    "read_mb_per_s" Number "0 to 1000000" or "0": "io: MiB a second";
+    "write_mb_per_s" Number "0 to 1000000" or "0": "io: MiB a second";
+    "fsync_per_s" Number "0 to 1000000" or "0": "io: calls of fsync a second, each after a write of one page";
+    "allow_root_filesystem" Bool "" = "false": "`path` may be on the root file system";
+};
 const MIB: u64 = 1 << 20;
-/// Largest amount in `mb`: a PiB.
-const MOST_MB: u64 = 1 << 30;
-/// Longest ramp in seconds: a day.
-const MOST_RAMP: f64 = 86_400.0;
-/// Largest rate, in MiB or calls a second: a typing error should not be a promise.
-const MOST_RATE: f64 = 1e6;
 /// The keys of action io, in the order of [`load::SERIES`], with what a unit of each is.
 const RATES: [(&str, f64); 3] =
     [("read_mb_per_s", MIB as f64), ("write_mb_per_s", MIB as f64), ("fsync_per_s", 1.0)];
@@ -78,14 +89,13 @@ enum End {
 }
 
 fn parse(section: &mut Section<'_>) -> Option<Box<dyn Failure>> {
-    // Every key is read before anything is given up, so that none is called unknown.
     let path = section.text("path").map(PathBuf::from);
     section.require("path");
     if path.as_ref().is_some_and(|path| !path.is_absolute()) {
         section.problem("path", "is not absolute", "the mounted directory as the agent sees it, from / on");
     }
-    let fills = section.choice_or("action", &["fill", "io"], "fill") == "fill";
-    let rates = RATES.map(|(key, unit)| section.number(key, 0.0..=MOST_RATE).map(|rate| rate * unit));
+    let fills = section.choice("action") == Some("fill");
+    let rates = RATES.map(|(key, unit)| section.number(key).map(|rate| rate * unit));
     for (key, _) in RATES {
         if fills && section.has(key) {
             section.problem(key, "has no use with action fill", "remove it, or say action: io");
@@ -95,9 +105,9 @@ fn parse(section: &mut Section<'_>) -> Option<Box<dyn Failure>> {
         section.problem("action", "needs a rate", "give read_mb_per_s, write_mb_per_s or fsync_per_s");
     }
     let amount = amount(section, fills);
-    let ramp = section.seconds_or("ramp_seconds", 0.0..=MOST_RAMP, 0.0);
-    let headroom = section.integer_or("headroom_mb", 0..=MOST_MB, 64) * MIB;
-    let allow_root = section.boolean_or("allow_root_filesystem", false);
+    let ramp = section.seconds("ramp_seconds").unwrap_or_default();
+    let headroom = section.integer("headroom_mb").unwrap_or_default() * MIB;
+    let allow_root = section.boolean("allow_root_filesystem");
     let rates = (!fills).then(|| rates.map(|rate| rate.unwrap_or(0.0)));
     Some(Box::new(Disk { path: path?, amount: amount?, ramp, headroom, allow_root, rates }))
 }
@@ -105,15 +115,14 @@ fn parse(section: &mut Section<'_>) -> Option<Box<dyn Failure>> {
 /// `mb: 300`, or for action fill `percent: 50`.
 fn amount(section: &mut Section<'_>, fills: bool) -> Option<Amount> {
     if !section.has("percent") {
-        return Some(Amount::Bytes(section.integer_or("mb", 1..=MOST_MB, 100) * MIB));
+        return Some(Amount::Bytes(section.integer("mb").unwrap_or_default() * MIB));
     }
     if section.has("mb") {
         section.problem("percent", "stands beside `mb`", "give one of them");
     } else if !fills {
         section.problem("percent", "has no use with action io", "`mb` is the size of its file");
     }
-    section.ignore("mb");
-    section.number("percent", 0.01..=100.0).map(Amount::OfFree)
+    section.number("percent").map(Amount::OfFree)
 }
 
 /// Where an injection works, looked at.

@@ -80,7 +80,7 @@ fn inject(failure: &Disk, cancel: &Cancel, ms: u64, on_active: &(dyn Fn() + Sync
 #[test]
 fn every_key_is_read_and_wrong_ones_are_named() {
     let good = |text: &str| {
-        let (problems, failure) = read_entry(text, parse);
+        let (problems, failure) = read_entry(text, &KIND);
         assert_eq!(problems, "", "{text}");
         failure.unwrap().describe(&Host { proc: "/nowhere".into(), ..Host::default() })
     };
@@ -113,10 +113,10 @@ fn every_key_is_read_and_wrong_ones_are_named() {
         ("{path: /a, allow_root_filesystem: maybe}", "allow_root_filesystem"),
         ("{path: /a, size: 3}", "size"),
     ] {
-        let (problems, _) = read_entry(wrong, parse);
+        let (problems, _) = read_entry(wrong, &KIND);
         assert!(problems.contains(&format!(": {key}: ")), "{wrong}: {problems}");
     }
-    assert_eq!(read_entry("{percent: 0, ramp_seconds: 1}", parse).0.lines().count(), 1);
+    assert_eq!(read_entry("{percent: 0, ramp_seconds: 1}", &KIND).0.lines().count(), 1);
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn the_line_says_the_worst_case() {
 fn what_would_leave_others_too_little_is_refused_with_the_figures() {
     let folder = Folder::new();
     let host = Host::default();
-    let large = Disk { headroom: 16 * MIB, ..filling(&folder.0, MOST_MB) };
+    let large = Disk { headroom: 16 * MIB, ..filling(&folder.0, 1 << 30) };
     let error = large.check(&host).unwrap_err().to_string();
     assert!(
         error.starts_with("cannot fill 1048576 GiB on ") && error.contains(" are free and 16 MiB"),

@@ -5,6 +5,7 @@
 //! own marks, and is read back before the fault counts as active.
 
 mod claims;
+mod keys;
 mod plan;
 mod ready;
 mod resolve;
@@ -31,7 +32,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// The row of this failure in [`super::KINDS`].
-pub const KIND: Kind = Kind { name: "network", timed: true, guarded: true, parse };
+pub const KIND: Kind = Kind { name: "network", timed: true, guarded: true, keys: keys::KEYS, parse };
 
 /// How long one `tc` may take.
 const TC_LIMIT: Duration = Duration::from_secs(5);

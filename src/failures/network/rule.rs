@@ -40,13 +40,13 @@ pub struct Rule {
 pub fn rule(section: &mut Section<'_>) -> Option<Rule> {
     let peer = peer(section);
     let ports = ports(section);
-    let protocol = match section.choice("protocol", &["tcp", "udp", "icmp"]) {
+    let protocol = match section.choice("protocol") {
         Some("tcp") => Some(Protocol::Tcp),
         Some("udp") => Some(Protocol::Udp),
         Some(_) => Some(Protocol::Icmp),
         None => None,
     };
-    let near = section.choice_or("side", &["destination", "source"], "destination") == "source";
+    let near = section.choice("side") == Some("source");
     if protocol == Some(Protocol::Icmp) && !ports.is_empty() {
         section.problem("protocol", "icmp has no ports", "remove the ports, or use tcp or udp");
     }

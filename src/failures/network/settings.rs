@@ -75,7 +75,7 @@ pub struct Spec {
 /// Reads and checks an entry.
 pub fn read(section: &mut Section<'_>) -> Option<Spec> {
     let interfaces = interfaces(section);
-    let partition = section.boolean_or("partition", false);
+    let partition = section.boolean("partition");
     let options = netem_options(section, partition);
     let effect = options.effect(partition);
     let mut netem = options.words;
@@ -84,21 +84,21 @@ pub fn read(section: &mut Section<'_>) -> Option<Spec> {
     }
     let packets = PACKETS_PER_SECOND.min(options.rate.map_or(f64::INFINITY, |rate| rate / SMALLEST));
     let derived = (FLOOR + options.held_ms / 1000.0 * packets).ceil() as u64;
-    let limit = section.integer_or("limit", 1..=100_000_000, derived);
+    let limit = section.integer_or("limit", derived);
     netem.splice(0..0, ["limit".to_owned(), limit.to_string()]);
     if let Err(stop) = Netem::parse(&mut Words(&netem)) {
         section.problem("", format!("makes netem options that mean nothing: {}", stop.text), "change them");
     }
-    let direction = match section.choice_or("direction", &["egress", "ingress", "both"], "egress") {
-        "ingress" => Direction::Ingress,
-        "both" => Direction::Both,
+    let direction = match section.choice("direction") {
+        Some("ingress") => Direction::Ingress,
+        Some("both") => Direction::Both,
         _ => Direction::Egress,
     };
     let aimed = section.has("targets") || section.has("exempt") || section.has("exempt_defaults");
-    let targets = section.each("targets", rule).unwrap_or_default();
-    let exempt = section.each("exempt", rule).unwrap_or_default();
+    let targets = section.each("targets", "targets", rule).unwrap_or_default();
+    let exempt = section.each("exempt", "targets", rule).unwrap_or_default();
     let exempt_defaults = exempts(section);
-    let tc = section.choice_or("tc", &["auto", "builtin", "system"], "auto");
+    let tc = section.choice("tc").unwrap_or_default();
     Some(Spec {
         interfaces,
         netem,
@@ -121,7 +121,7 @@ fn interfaces(section: &mut Section<'_>) -> Vec<String> {
     let names = if key == "interfaces" {
         section.strings(key).unwrap_or_default()
     } else {
-        vec![section.text_or(key, "eth0")]
+        section.text(key).into_iter().collect()
     };
     for name in &names {
         if !is_pattern(name) {
@@ -148,7 +148,7 @@ fn is_pattern(name: &str) -> bool {
 
 fn exempts(section: &mut Section<'_>) -> Vec<Exempt> {
     let key = "exempt_defaults";
-    let words = section.strings_or(key, &["metrics"]);
+    let words = section.strings(key).unwrap_or_default();
     let mut found = Vec::new();
     for word in words {
         match EXEMPTS.iter().find(|(name, _)| *name == word) {

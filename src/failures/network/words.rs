@@ -55,7 +55,7 @@ pub fn netem_options(section: &mut Section<'_>, partition: bool) -> Options {
     reorder(section, &mut options, delay);
     rate(section, &mut options);
     slot(section, &mut options);
-    if let Some(seed) = section.integer("seed", 0..=u64::MAX) {
+    if let Some(seed) = section.integer("seed") {
         options.words.extend(["seed".to_owned(), seed.to_string()]);
     }
     if partition && !options.told.is_empty() {
@@ -73,15 +73,10 @@ pub fn netem_options(section: &mut Section<'_>, partition: bool) -> Options {
 /// Returns whether packets are delayed.
 fn delay(section: &mut Section<'_>, options: &mut Options) -> bool {
     let assumed = !EFFECTS.iter().any(|key| section.has(key));
-    let range = 0.0..=10_000.0;
-    let delay = match assumed {
-        true => Some(section.number_or("delay_ms", range.clone(), 100.0)),
-        false => section.number("delay_ms", range.clone()),
-    };
-    let jitter = section.number("jitter_ms", range).unwrap_or(0.0);
-    let correlation = section.number("delay_correlation_percent", 0.0..=100.0);
-    let kinds = ["uniform", "normal", "pareto", "paretonormal"];
-    let distribution = section.choice("distribution", &kinds);
+    let delay = if assumed { section.number("delay_ms") } else { section.number_given("delay_ms") };
+    let jitter = section.number("jitter_ms").unwrap_or(0.0);
+    let correlation = section.number("delay_correlation_percent");
+    let distribution = section.choice("distribution");
     if jitter == 0.0 {
         for key in ["delay_correlation_percent", "distribution"] {
             if section.has(key) {
@@ -118,8 +113,8 @@ fn delay(section: &mut Section<'_>, options: &mut Options) -> bool {
 }
 
 fn loss(section: &mut Section<'_>, options: &mut Options) {
-    let percent = section.number("loss_percent", 0.0..=100.0);
-    let correlation = section.number("loss_correlation_percent", 0.0..=100.0);
+    let percent = section.number("loss_percent");
+    let correlation = section.number("loss_correlation_percent");
     if correlation.is_some() && percent.is_none() {
         section.problem(
             "loss_correlation_percent",
@@ -135,17 +130,18 @@ fn loss(section: &mut Section<'_>, options: &mut Options) {
         return;
     }
     let model = section.child("loss_model", |section| {
-        let kind = section.choice("type", &["state", "gemodel"]);
+        let kind = section.choice("type");
         if kind.is_none() && !section.has("type") {
             section.problem("type", "is missing", "state or gemodel");
         }
-        let keys: &[&str] = match kind? {
-            "state" => &["p13", "p31", "p32", "p23", "p14"],
-            _ => &["p", "r", "1-h", "1-k"],
-        };
+        let (state, gemodel) = (&["p13", "p31", "p32", "p23", "p14"][..], &["p", "r", "1-h", "1-k"][..]);
+        let (keys, others) = if kind? == "state" { (state, gemodel) } else { (gemodel, state) };
+        for key in others.iter().filter(|key| section.has(key)).copied().collect::<Vec<_>>() {
+            section.problem(key, "is of the other type of model", "remove it");
+        }
         let mut words = format!("loss {}", kind?);
         // The words are positional, so a key can be left out only after the last one given.
-        let given: Vec<_> = keys.iter().map(|key| section.number(key, 0.0..=100.0)).collect();
+        let given: Vec<_> = keys.iter().map(|key| section.number(key)).collect();
         let last = given.iter().rposition(Option::is_some);
         for (key, value) in keys.iter().zip(&given).take(last.map_or(0, |last| last + 1)) {
             if value.is_none() {
@@ -177,8 +173,8 @@ fn loss(section: &mut Section<'_>, options: &mut Options) {
 /// `NAME_percent` and `NAME_correlation_percent`, for duplicate and corrupt.
 fn share(section: &mut Section<'_>, options: &mut Options, word: &str, verb: &str) {
     let (key, other) = (format!("{word}_percent"), format!("{word}_correlation_percent"));
-    let percent = section.number(&key, 0.0..=100.0);
-    let correlation = section.number(&other, 0.0..=100.0);
+    let percent = section.number(&key);
+    let correlation = section.number(&other);
     match percent {
         Some(percent) => {
             let correlation = correlation.map_or_else(String::new, |percent| format!(" {percent}%"));
@@ -199,7 +195,7 @@ fn reorder(section: &mut Section<'_>, options: &mut Options, delayed: bool) {
         return;
     }
     share(section, options, "reorder", "reorders");
-    if let Some(gap) = section.integer("gap", 1..=1_000_000) {
+    if let Some(gap) = section.integer("gap") {
         if !section.has("reorder_percent") {
             section.problem("gap", "means nothing without reorder_percent", "set that, or remove it");
         }
@@ -210,11 +206,7 @@ fn reorder(section: &mut Section<'_>, options: &mut Options, delayed: bool) {
 fn rate(section: &mut Section<'_>, options: &mut Options) {
     let rate = section.text("rate");
     let overhead = ["rate_packet_overhead", "rate_cell_size", "rate_cell_overhead"];
-    let terms = [
-        section.integer(overhead[0], 0..=65_535),
-        section.integer(overhead[1], 0..=65_535),
-        section.integer(overhead[2], 0..=65_535),
-    ];
+    let terms = [section.integer(overhead[0]), section.integer(overhead[1]), section.integer(overhead[2])];
     let Some(rate) = rate else {
         for key in overhead.iter().filter(|key| section.has(key)).copied().collect::<Vec<_>>() {
             section.problem(key, "means nothing without rate", "set that, or remove it");
@@ -241,14 +233,14 @@ fn slot(section: &mut Section<'_>, options: &mut Options) {
         if !section.has("min_ms") {
             section.problem("min_ms", "is missing", "the shortest time between two bursts, in milliseconds");
         }
-        let min = section.number("min_ms", 0.0..=10_000.0).unwrap_or(0.0);
-        let max = section.number("max_ms", 0.0..=10_000.0).unwrap_or(min);
+        let min = section.number("min_ms").unwrap_or(0.0);
+        let max = section.number("max_ms").unwrap_or(min);
         if max < min {
             section.problem("max_ms", format!("{max} is less than min_ms"), format!("{min} or more"));
         }
         let mut words = format!("slot {min}ms {max}ms");
         for key in ["packets", "bytes"] {
-            if let Some(count) = section.integer(key, 1..=i32::MAX as u64) {
+            if let Some(count) = section.integer(key) {
                 let _ = write!(words, " {key} {count}");
             }
         }

@@ -19,7 +19,7 @@ use crate::exporter::metrics::Family;
 use crate::linux::proc::Reader;
 use crate::linux::sys::signal;
 use crate::revert::undo::{Tools, Undo};
-use crate::settings::Section;
+use crate::settings::{Keys, Section, keys};
 use act::Act;
 use find::Found;
 use pick::Choice;
@@ -31,7 +31,31 @@ use victim::Victim;
 
 /// The row of this failure in [`super::KINDS`]. Not `guarded`: only pauses need the guard, and announcing one
 /// starts it.
-pub const KIND: Kind = Kind { name: "process", timed: false, guarded: false, parse };
+pub const KIND: Kind = Kind { name: "process", timed: false, guarded: false, keys: KEYS, parse };
+
+const KEYS: Keys = keys! {
+    "target_name" Text "3 characters or more, not an interpreter or shell alone" or "required, or `match`":
+        "part of the process name or of the command line, capitals or not";
+    "match" Map "conditions" or "none": "who is meant, all conditions together";
+    "match.name" Text "a text" or "any": "part of the name";
+    "match.exact_name" Text "a text" or "any": "the whole name";
+    "match.cmdline" Text "a text" or "any": "part of the command line";
+    "match.exe" Text "a text" or "any":
+        "path or base name of the program (of the agent's own uid, or with CAP_SYS_PTRACE)";
+    "match.uid" Whole "0 to 4294967295" or "any": "real uid";
+    "match.container" Text "a text" or "any": "part of the cgroup path";
+    "exclude" List "a list of such conditions" or "none":
+        "whom one of them fits is spared; so is who cannot be looked at";
+    "action" Choice "kill, pause, signal" = "kill":
+        "`kill`: the signal, `grace_seconds`, SIGKILL. `pause`: stopped for `duration_seconds`. `signal`: the signal and nothing else";
+    "signal" Strings "a name or number; nothing that stops" or "TERM; required for `signal`": "the signal that is sent";
+    "grace_seconds" Seconds "0 to 600" = "3": "0 is SIGKILL at once";
+    "pick" Choice "first, random, oldest, newest, all" = "first": "by pid, by the seed, by start time";
+    "count" Scalar "1 to 1000000, or a share below `\"100%\"`" or "1": "how many; a share is rounded up but never takes all";
+    "min_survivors" Whole "0 to 1000000" = "0": "so many that match are left alone";
+    "recovery_seconds" Seconds "0 to 3600" = "30":
+        "how long the return of killed processes is watched; the entry is not rolled meanwhile";
+};
 
 static SIGNALS: Family = Family::counter(
     "chaos_process_signals_total",
@@ -76,14 +100,14 @@ fn parse_fault(section: &mut Section<'_>) -> Option<ProcessFault> {
     let selection = Selection::parse(section);
     let choice = Choice::parse(section);
     let action = parse_action(section);
-    let recovery = section.seconds_or("recovery_seconds", 0.0..=3600.0, 30.0);
+    let recovery = section.seconds("recovery_seconds").unwrap_or_default();
     let (own, watch) = (std::process::id(), Mutex::new(None));
     Some(ProcessFault { selection: selection?, choice, action, recovery, own, watch })
 }
 
 fn parse_action(section: &mut Section<'_>) -> Action {
-    let action = section.choice_or("action", &["kill", "pause", "signal"], "kill");
-    let grace = section.seconds_or("grace_seconds", 0.0..=600.0, 3.0);
+    let action = section.choice("action");
+    let grace = section.seconds("grace_seconds").unwrap_or_default();
     let name = section.strings("signal").and_then(|mut names| names.pop());
     let number = name.as_deref().and_then(signal::number);
     if name.is_some() && number.is_none() {
@@ -91,7 +115,7 @@ fn parse_action(section: &mut Section<'_>) -> Action {
     }
     let stops = [libc::SIGSTOP, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
     match (action, number) {
-        ("pause", _) => {
+        (Some("pause"), _) => {
             section.require("duration_seconds");
             if name.is_some() {
                 section.problem("signal", "has no use with action pause", "remove it");
@@ -102,7 +126,7 @@ fn parse_action(section: &mut Section<'_>) -> Action {
             section.problem("signal", "would stop the victim for good", "action: pause stops it for a time");
             Action::Pause
         }
-        ("kill", _) => Action::Kill(number.unwrap_or(libc::SIGTERM), grace),
+        (Some("kill"), _) => Action::Kill(number.unwrap_or(libc::SIGTERM), grace),
         (_, Some(libc::SIGKILL)) => Action::Kill(libc::SIGKILL, Duration::ZERO),
         (_, Some(number)) => Action::Signal(number),
         (_, None) => {

@@ -36,11 +36,11 @@ pub struct Choice {
 impl Choice {
     /// Reads the keys.
     pub fn parse(section: &mut Section<'_>) -> Choice {
-        let pick = match section.choice_or("pick", &["first", "random", "oldest", "newest", "all"], "first") {
-            "random" => Pick::Random,
-            "oldest" => Pick::Oldest,
-            "newest" => Pick::Newest,
-            "all" => Pick::All,
+        let pick = match section.choice("pick") {
+            Some("random") => Pick::Random,
+            Some("oldest") => Pick::Oldest,
+            Some("newest") => Pick::Newest,
+            Some("all") => Pick::All,
             _ => Pick::First,
         };
         let count = match section.scalar("count") {
@@ -57,7 +57,7 @@ impl Choice {
                  pick: all takes every one, without count";
             section.problem("count", "is not allowed", hint);
         }
-        let survivors = section.integer_or("min_survivors", 0..=1_000_000, 0);
+        let survivors = section.integer("min_survivors").unwrap_or_default();
         let min_survivors = usize::try_from(survivors).unwrap_or(usize::MAX);
         Choice { pick, count: count.unwrap_or(Count::Number(1)), min_survivors }
     }
@@ -125,7 +125,7 @@ mod tests {
     fn read(yaml: &str) -> (Choice, Vec<String>) {
         let mut report = Report::default();
         let node = parse(yaml, &mut report).unwrap();
-        let mut section = Section::top(&node, &mut report);
+        let mut section = Section::top(&node, &mut report, crate::failures::process::KEYS);
         let choice = Choice::parse(&mut section);
         drop(section.finish());
         (choice, report.problems("f"))

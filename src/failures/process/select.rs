@@ -87,7 +87,7 @@ impl Selection {
         }
         let spare = |inside: &mut Section<'_>| Some(Rule::parse(inside, &mut Vec::new(), false));
         let spared = match section.has("exclude") {
-            true => section.each("exclude", spare).unwrap_or_default(),
+            true => section.each("exclude", "match", spare).unwrap_or_default(),
             false => Vec::new(),
         };
         let shown = shown.join(" and ");
@@ -143,7 +143,7 @@ impl Rule {
         let keys = ["name", "exact_name", "cmdline"];
         let texts = keys.map(|key| section.text(key));
         rule.exe = section.text("exe");
-        rule.uid = section.integer("uid", 0..=u64::from(u32::MAX)).and_then(|uid| u32::try_from(uid).ok());
+        rule.uid = section.integer("uid").and_then(|uid| u32::try_from(uid).ok());
         rule.container = section.text("container");
         let narrowed = rule.exe.is_some() || rule.uid.is_some() || rule.container.is_some();
         for (key, text) in keys.into_iter().zip(texts) {
@@ -228,7 +228,7 @@ mod tests {
     fn read(yaml: &str) -> (Option<Selection>, Vec<String>) {
         let mut report = Report::default();
         let node = parse(yaml, &mut report).unwrap();
-        let mut section = Section::top(&node, &mut report);
+        let mut section = Section::top(&node, &mut report, crate::failures::process::KEYS);
         section.set_required(true);
         let selection = Selection::parse(&mut section);
         drop(section.finish());

@@ -274,7 +274,7 @@ fn the_actions_are_read_with_their_conditions() {
     let problems = |yaml: &str| {
         let mut report = Report::default();
         let node = read_yaml(yaml, &mut report).unwrap();
-        let mut section = Section::top(&node, &mut report);
+        let mut section = Section::top(&node, &mut report, KEYS);
         section.set_required(true);
         let _ = parse_fault(&mut section);
         section.ignore("duration_seconds");

@@ -66,7 +66,7 @@ impl Lab {
         let yaml = yaml.replace("WORD", &self.word);
         let mut report = Report::default();
         let node = read_yaml(&yaml, &mut report).unwrap();
-        let mut section = Section::top(&node, &mut report);
+        let mut section = Section::top(&node, &mut report, KEYS);
         section.set_required(true);
         let fault = parse_fault(&mut section);
         section.ignore("duration_seconds");
