@@ -127,7 +127,7 @@ fn entry(name: &str, section: &mut Section<'_>, kinds: &'static [Kind], zone: &s
     let failure = (kind.parse)(section);
     let timed = kind.timed || failure.as_ref().is_some_and(|failure| failure.timed());
     if !timed && failure.is_some() && section.has("duration_seconds") {
-        section.warning("duration_seconds", format!("has no effect: {} takes no time", kind.name));
+        section.warning("duration_seconds", &format!("has no effect: {} takes no time", kind.name));
     }
     let duration = duration.filter(|_| timed);
     // Without either it is not enabled, or the report says so.
@@ -155,8 +155,8 @@ fn kind(name: &str, section: &mut Section<'_>, kinds: &'static [Kind]) -> Option
         hint = format!("did you mean {meant}? known: {}", known.join(", "));
     }
     match given {
-        true => section.problem("type", "is not a type of failure", hint),
-        false => section.problem("", "is not a type of failure, and there is no type: in it", hint),
+        true => section.problem("type", "is not a type of failure", &hint),
+        false => section.problem("", "is not a type of failure, and there is no type: in it", &hint),
     }
     section.abandon();
     None

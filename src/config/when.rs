@@ -25,7 +25,7 @@ pub fn schedule(section: &mut Section<'_>, zone: &str) -> Option<Schedule> {
     let offset = match Offset::parse(&section.text_or("timezone", zone)) {
         Ok(offset) => offset,
         Err(why) => {
-            section.problem("timezone", "is no offset", why);
+            section.problem("timezone", "is no offset", &why);
             Offset::UTC
         }
     };
@@ -33,7 +33,7 @@ pub fn schedule(section: &mut Section<'_>, zone: &str) -> Option<Schedule> {
     match Cron::parse(&text) {
         Ok(cron) => Some(Schedule { cron, offset }),
         Err(why) => {
-            section.problem("schedule", "is no schedule", why);
+            section.problem("schedule", "is no schedule", &why);
             None
         }
     }

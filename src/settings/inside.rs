@@ -54,12 +54,19 @@ impl Section<'_> {
         like: &str,
         mut read: impl FnMut(&mut Section<'_>) -> Option<T>,
     ) -> Option<Vec<T>> {
+        let mut read_ones = Vec::new();
+        let there = self.items(key, like, &mut |item| read_ones.extend(read(item)));
+        there.then_some(read_ones)
+    }
+
+    /// [`Section::each`], once for all that is read. Returns whether the list is there.
+    fn items(&mut self, key: &str, like: &str, read: &mut dyn FnMut(&mut Section<'_>)) -> bool {
         let Some(Value::List(items)) = self.value(key) else {
             self.mismatch(key, "a list of mappings (- key: value lines)");
             self.record(key, Value::Null);
-            return None;
+            return false;
         };
-        let (mut read_ones, mut known) = (Vec::new(), Vec::new());
+        let mut known = Vec::new();
         for (index, item) in items.iter().enumerate() {
             let path = format!("{}[{index}]", self.path_of(key));
             let at = if item.at == At::default() { self.at } else { item.at };
@@ -69,11 +76,11 @@ impl Section<'_> {
                 continue;
             };
             let mut inside = self.inside(path, at, pairs, like);
-            read_ones.extend(read(&mut inside));
+            read(&mut inside);
             known.push(Value::Map(inside.finish()).into());
         }
         self.record(key, Value::List(known));
-        Some(read_ones)
+        true
     }
 
     /// Ends the reading without a word about keys that are not known: for a section of unknown kind.

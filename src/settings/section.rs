@@ -77,18 +77,18 @@ impl<'a> Section<'a> {
 
     /// Notes a problem with the value of `key`: `why` goes on after the value ("is too short"), `hint` says
     /// what to do and may be empty. An empty key is the section itself.
-    pub fn problem(&mut self, key: &str, why: impl AsRef<str>, hint: impl AsRef<str>) {
-        let (at, mut text) = self.about(key, why.as_ref());
-        let hint = hint.as_ref();
+    pub fn problem(&mut self, key: &str, why: &str, hint: &str) {
+        let (at, mut text) = self.about(key, why);
         if !hint.is_empty() {
-            text = format!("{text}; {hint}");
+            text += "; ";
+            text += hint;
         }
         self.report.problem(at, &self.path_of(key), &text);
     }
 
     /// Notes what should be known about the value of `key` although it can be used, like [`Section::problem`].
-    pub fn warning(&mut self, key: &str, why: impl AsRef<str>) {
-        let (at, text) = self.about(key, why.as_ref());
+    pub fn warning(&mut self, key: &str, why: &str) {
+        let (at, text) = self.about(key, why);
         self.report.warning(at, &self.path_of(key), &text);
     }
 

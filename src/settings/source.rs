@@ -2,7 +2,6 @@
 
 use super::report::Report;
 use super::tree::At;
-use std::collections::HashSet;
 
 /// Larger files are refused: serde_yaml's time and memory grow with the square of hostile input.
 pub const MAX_BYTES: usize = 64 << 10;
@@ -54,7 +53,7 @@ pub(super) fn refuse(text: &str) -> Option<(At, String)> {
 /// names it knows), so a text with aliases that does this is refused. The search is coarse, it also looks into
 /// quoted text: an anchor-like word there costs its author another name, a missed anchor would be a wrong value.
 fn anchor_defined_twice(text: &str) -> Option<(usize, &str)> {
-    let mut names = HashSet::new();
+    let mut names: Vec<&str> = Vec::new();
     let mut twice = None;
     let mut aliases = false;
     let mut start = 0;
@@ -70,8 +69,10 @@ fn anchor_defined_twice(text: &str) -> Option<(usize, &str)> {
             match sign {
                 _ if name.is_empty() => {}
                 "*" => aliases = true,
-                _ if !names.insert(name) => twice = twice.or(Some((start + at, name))),
-                _ => {}
+                _ => match names.binary_search(&name) {
+                    Ok(_) => twice = twice.or(Some((start + at, name))),
+                    Err(place) => names.insert(place, name),
+                },
             }
         }
         start += line.len();

@@ -20,8 +20,8 @@ pub const KEYS: Keys = keys! {
     "name" Text "a text" or "the target": "in the log and in `chaos_steady_state{probe}`";
     "timeout_ms" Whole "1 to 10000" = "500": "a slower answer is a failure";
     "interval_seconds" Seconds "0.1 to 86400" = "5": "from one question to the next";
-    "failures_before_halt" Whole "1 to 1000" = "2": "how many in a row count";
-    "successes_before_resume" Whole "1 to 1000" = "2": "how many in a row count";
+    "failures_before_halt" Whole "1 to 1000" = "2": "how many in a row end the steady state";
+    "successes_before_resume" Whole "1 to 1000" = "2": "how many in a row bring it back";
     "while" Choice "always, idle" = "always": "idle: asked only while no fault is active";
 };
 
@@ -77,7 +77,7 @@ fn probe(section: &mut Section<'_>) -> Option<Probe> {
     let what = what(section, &texts);
     for (key, kind) in [("expect_status", "http"), ("min", "process")] {
         if section.has(key) && !given.contains(&kind) {
-            section.problem(key, format!("has no use without {kind}"), "remove it");
+            section.problem(key, &format!("has no use without {kind}"), "remove it");
         }
     }
     let target = texts.into_iter().flatten().next().unwrap_or_default();

@@ -14,12 +14,12 @@ pub const KEYS: Keys = keys! {
     "loss_correlation_percent" Number "0 to 100" or "none": "how much each loss depends on the one before";
     "loss_model" Map "a model and its parameters in percent" or "none": "loses packets in bursts, instead";
     "loss_model.type" Choice "state, gemodel" or "required": "gemodel takes p, r, 1-h, 1-k; state p13, p31, p32, p23, p14; in this order";
-    "loss_model.p" Number "0 to 100" or "required": "from good to bad";
-    "loss_model.r" Number "0 to 100" or "100 less p": "from bad to good";
+    "loss_model.p" Number "0 to 100" or "required": "chance to go from good to bad";
+    "loss_model.r" Number "0 to 100" or "100 - p": "back from bad to good";
     "loss_model.1-h" Number "0 to 100" or "100": "loss while bad";
     "loss_model.1-k" Number "0 to 100" or "0": "loss while good";
     "loss_model.p13" Number "0 to 100" or "required": "from received to lost in a burst";
-    "loss_model.p31" Number "0 to 100" or "100 less p13": "from lost in a burst to received";
+    "loss_model.p31" Number "0 to 100" or "100 - p13": "from lost in a burst to received";
     "loss_model.p32" Number "0 to 100" or "0": "from lost in a burst to received in it";
     "loss_model.p23" Number "0 to 100" or "100": "back to lost in a burst";
     "loss_model.p14" Number "0 to 100" or "0": "from received to lost alone";
@@ -29,7 +29,7 @@ pub const KEYS: Keys = keys! {
     "corrupt_correlation_percent" Number "0 to 100" or "none": "as for losses";
     "reorder_percent" Number "0 to 100" or "none": "sends some at once while a delay holds the others";
     "reorder_correlation_percent" Number "0 to 100" or "none": "as for losses";
-    "gap" Whole "1 to 1000000" or "none": "reorders only every so manieth packet";
+    "gap" Whole "1 to 1000000" or "none": "5: only every fifth packet is a candidate";
     "rate" Text "\"1mbit\", \"250kbit\"" or "none": "limits the speed";
     "rate_packet_overhead" Whole "0 to 65535" or "0": "bytes that each packet counts for besides";
     "rate_cell_size" Whole "0 to 65535" or "0": "bytes of a cell of the link";
@@ -47,9 +47,9 @@ pub const KEYS: Keys = keys! {
     "targets" List "a list of rules" or "everything": "only this traffic is met";
     "targets.cidr" Text "`10.0.0.0/8`, `fd00::1`" or "any": "range of addresses";
     "targets.host" Text "a host name or address" or "any": "instead of `cidr`";
-    "targets.port" Strings "5432, `\"8000-8100\"`, or a list" or "any": "ports, see below";
+    "targets.port" Strings "5432, `\"8000-8100\"`, or a list" or "any": "ports of the other end";
     "targets.ports" Strings "the same" or "any": "instead of `port`";
-    "targets.protocol" Choice "tcp, udp, icmp" or "any; with ports TCP and UDP": "protocol";
+    "targets.protocol" Choice "tcp, udp, icmp" or "any; with ports TCP and UDP": "over which it goes";
     "targets.side" Choice "destination, source" = "destination": "source: address and ports are those of this pod's end";
     "exempt" List "a list of such rules" or "none": "this traffic never is, whatever the targets say";
     "exempt_defaults" Strings "a list of metrics, dns, gateway, node" = "metrics":

@@ -87,7 +87,7 @@ pub fn read(section: &mut Section<'_>) -> Option<Spec> {
     let limit = section.integer_or("limit", derived);
     netem.splice(0..0, ["limit".to_owned(), limit.to_string()]);
     if let Err(stop) = Netem::parse(&mut Words(&netem)) {
-        section.problem("", format!("makes netem options that mean nothing: {}", stop.text), "change them");
+        section.problem("", &format!("makes netem options that mean nothing: {}", stop.text), "change them");
     }
     let direction = match section.choice("direction") {
         Some("ingress") => Direction::Ingress,
@@ -128,7 +128,7 @@ fn interfaces(section: &mut Section<'_>) -> Vec<String> {
             let why = format!("{name:?} is not the name of an interface");
             section.problem(
                 key,
-                why,
+                &why,
                 "1 to 15 letters, digits and the signs . _ : -, globs with * and ?, or auto",
             );
         }
@@ -157,7 +157,7 @@ fn exempts(section: &mut Section<'_>) -> Vec<Exempt> {
             None => {
                 section.problem(
                     key,
-                    format!("{word:?} is not known"),
+                    &format!("{word:?} is not known"),
                     "allowed: metrics, dns, gateway, node; [] is none",
                 );
             }

@@ -63,7 +63,7 @@ pub fn netem_options(section: &mut Section<'_>, partition: bool) -> Options {
             "a partition drops everything that matches, so no other effect can show; remove one of the two";
         section.problem(
             "partition",
-            format!("stands beside another effect ({})", options.told.join(", ")),
+            &format!("stands beside another effect ({})", options.told.join(", ")),
             hint,
         );
     }
@@ -181,7 +181,7 @@ fn share(section: &mut Section<'_>, options: &mut Options, word: &str, verb: &st
             options.add(&format!("{word} {percent}%{correlation}"), format!("{verb} {percent} %"));
         }
         None if correlation.is_some() => {
-            section.problem(&other, format!("means nothing without {key}"), "set that, or remove it");
+            section.problem(&other, &format!("means nothing without {key}"), "set that, or remove it");
         }
         None => {}
     }
@@ -236,7 +236,7 @@ fn slot(section: &mut Section<'_>, options: &mut Options) {
         let min = section.number("min_ms").unwrap_or(0.0);
         let max = section.number("max_ms").unwrap_or(min);
         if max < min {
-            section.problem("max_ms", format!("{max} is less than min_ms"), format!("{min} or more"));
+            section.problem("max_ms", &format!("{max} is less than min_ms"), &format!("{min} or more"));
         }
         let mut words = format!("slot {min}ms {max}ms");
         for key in ["packets", "bytes"] {
