@@ -224,3 +224,69 @@ fn pairs(failure: &str, begun: &str) -> Vec<Candidate> {
         None => failures::key_names(kind).map(|key| Candidate::new(&[key, "="].concat(), "")).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The words that may stand last, as a shell would ask that hands over whole words; `file` for files.
+    fn ask(line: &str) -> String {
+        let words: Vec<_> = line.split(' ').map(str::to_owned).collect();
+        let begun = words.last().unwrap();
+        let Some(found) = candidates(&words) else { return "file".to_owned() };
+        let fits: Vec<_> =
+            found.into_iter().map(|one| one.word).filter(|word| word.starts_with(begun)).collect();
+        fits.join(" ")
+    }
+
+    #[test]
+    fn what_may_come_next_is_told_from_the_table() {
+        for (line, said) in [
+            ("re", "resume revert"),
+            ("gua", ""),
+            ("revert ", "--dry-run --help"),
+            ("run --de", "--demo"),
+            ("run --demo --", "--dry-run --help"),
+            ("run --config ", "file"),
+            ("run --config x --d", "--dry-run"),
+            ("plan --out", "--output"),
+            ("plan -o ", "text json"),
+            ("plan --output=", "--output=text --output=json"),
+            ("plan --config=", "file"),
+            ("plan --ticks 3 --fo", ""),
+            ("plan --seed ", ""),
+            ("validate ", "file"),
+            ("validate -- ", "file"),
+            ("healthcheck http://a --", "--timeout --help"),
+            ("help st", "status"),
+            ("completion ", "bash zsh fish"),
+            ("inject m", "memory"),
+            ("inject --for 3s pro", "process"),
+            ("inject process cou", "count="),
+            ("inject process --dry-run count=2 act", "action="),
+            ("inject process action=", "action=kill action=pause action=signal"),
+            ("inject memory keep_resident=f", "keep_resident=false"),
+            ("inject memory mb=", ""),
+            ("inject gpu ", "--for --seed --dry-run --help"),
+            ("tc qdisc ", ""),
+            ("nothing ", ""),
+        ] {
+            assert_eq!(ask(line), said, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_bash_took_apart_is_put_together() {
+        for (line, whole, cut) in [
+            ("plan --output = js", "plan --output=js", 9),
+            ("plan --output =", "plan --output=", 9),
+            ("plan --output=js", "plan --output=js", 0),
+            ("healthcheck http : //a : 8 --", "healthcheck http://a:8 --", 0),
+            ("inject cpu cores = 2 --fo", "inject cpu cores=2 --fo", 0),
+        ] {
+            let mut words: Vec<_> = line.split(' ').map(str::to_owned).collect();
+            let told = glue(&mut words);
+            assert_eq!((words.join(" "), told), (whole.to_owned(), cut), "{line}");
+        }
+    }
+}

@@ -290,3 +290,114 @@ pub static COMMANDS: &[Command] = &[
     },
     Command { name: "version", about: "the version", items: &[], apart: &[], run: cli::version },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::super::{help, words};
+    use super::*;
+    use crate::config;
+    use std::collections::HashSet;
+
+    #[test]
+    fn no_name_stands_twice() {
+        let names: HashSet<_> = COMMANDS.iter().map(|command| command.name).collect();
+        assert_eq!(names.len(), COMMANDS.len());
+        for command in COMMANDS {
+            let mut seen = HashSet::from(["-h", "--help"]);
+            for item in command.items {
+                for name in [item.label(), item.short].into_iter().filter(|name| !name.is_empty()) {
+                    assert!(seen.insert(name), "{} has {name} twice", command.name);
+                }
+                assert_eq!(item.name.is_empty() || item.name.starts_with("--"), true, "{}", item.name);
+                assert_eq!(item.value.is_empty(), item.kind == Kind::Flag, "{}", item.label());
+            }
+        }
+    }
+
+    #[test]
+    fn what_excludes_each_other_stands_together_in_the_table() {
+        for command in COMMANDS {
+            for group in command.apart {
+                let labels: Vec<_> = command.items.iter().map(|item| item.label()).collect();
+                assert!(
+                    labels.windows(group.len()).any(|some| some == *group),
+                    "{}: {group:?}",
+                    command.name
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_word_that_may_be_left_out_is_followed_by_none_that_must_be_there() {
+        for command in COMMANDS {
+            let counts: Vec<_> = command.words().map(|item| item.count).collect();
+            for pair in counts.windows(2) {
+                assert!(pair[0] == One || (pair[0] == Maybe && pair[1] != One), "{}", command.name);
+            }
+        }
+    }
+
+    #[test]
+    fn help_names_every_option_with_its_default_and_what_is_allowed() {
+        for command in shown() {
+            let text = help::of(command, &[]);
+            let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(flat.contains(command.about), "{text}");
+            for item in command.items {
+                let parts = [item.name.to_owned(), item.short.to_owned(), item.value.to_owned()];
+                for part in parts.into_iter().chain([item.help.to_owned(), item.kind.allowed()]) {
+                    assert!(flat.contains(&part), "{} does not tell {part:?}:\n{text}", command.name);
+                }
+                assert!(item.default.is_empty() || flat.contains(&format!("(default: {})", item.default)));
+            }
+            assert!(text.lines().all(|line| line.chars().count() <= 110), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_choice_is_read_and_what_is_near_it_is_not() {
+        for item in COMMANDS.iter().flat_map(|command| command.items) {
+            for word in item.kind.choices() {
+                assert!(item.kind.read(item.name, word).is_ok(), "{} {word}", item.label());
+                let why = item.kind.read(item.name, &format!("{word}x")).unwrap_err();
+                assert!(why.contains("did you mean "), "{why}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_default_is_a_value_or_words_about_one() {
+        for command in COMMANDS {
+            for item in
+                command.options().filter(|item| item.default.starts_with(|c: char| c.is_ascii_digit()))
+            {
+                assert!(item.kind.read(item.name, item.default).is_ok(), "{} {}", item.name, item.default);
+            }
+        }
+        for place in config::PLACES {
+            assert!(CONFIG.default.contains(place), "{place}");
+        }
+    }
+
+    #[test]
+    fn the_readme_knows_every_command() {
+        let readme = include_str!("../../README.md");
+        for command in shown().filter(|command| !["help", "version"].contains(&command.name)) {
+            // `chaos-agent NAME`, or the name alone between backquotes.
+            let forms = [format!("chaos-agent {}", command.name), format!("`{}`", command.name)];
+            let product = format!("chaos-agent-linux-amd64 {}", command.name);
+            assert!(forms.iter().chain([&product]).any(|form| readme.contains(form)), "{}", command.name);
+        }
+    }
+
+    #[test]
+    fn what_no_command_says_wrong_is_said_by_all() {
+        for command in COMMANDS.iter().filter(|command| !command.is_raw()) {
+            let wrong = ["--no-such-option".to_owned()];
+            let why = words::parse(command, &wrong).unwrap_err();
+            let said = format!("{} does not know \"--no-such-option\"; it knows ", command.name);
+            assert!(why.starts_with(&said), "{why}");
+        }
+    }
+}

@@ -167,3 +167,84 @@ fn unknown(command: &Command, word: &str) -> String {
     why += &if known.is_empty() { "no options".to_owned() } else { known.join(", ") };
     why
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(line: &str) -> Vec<String> {
+        line.split_whitespace().map(str::to_owned).collect()
+    }
+
+    fn why(line: &str) -> String {
+        let words = split(line);
+        parse(table::find(&words[0]).unwrap(), &words[1..]).unwrap_err()
+    }
+
+    #[test]
+    fn a_value_stands_behind_a_blank_or_an_equals_sign() {
+        for line in [
+            "--output json --seed 7",
+            "--output=json --seed=7",
+            "-o json --seed 3 --seed 7",
+            "-o=json --seed=7",
+        ] {
+            let words = split(line);
+            let parsed = parse(table::find("plan").unwrap(), &words).unwrap();
+            assert!(parsed.is_json() && parsed.number("--seed") == Some(7), "{line}");
+            assert!(!parsed.flag("--for") && parsed.time("--for").is_none());
+        }
+        assert!(why("plan -ojson").starts_with("plan does not know \"-ojson\""));
+        assert!(why("plan -o").starts_with("-o needs a value"));
+    }
+
+    #[test]
+    fn words_and_options_mix_and_a_lone_double_dash_ends_the_options() {
+        let words = split("cpu --for 3s cores=2 --dry-run nice=-5");
+        let parsed = parse(table::find("inject").unwrap(), &words).unwrap();
+        assert_eq!(parsed.text("TYPE"), Some("cpu"));
+        assert_eq!(parsed.all("KEY=VALUE").collect::<Vec<_>>(), ["cores=2", "nice=-5"]);
+        assert!(parsed.flag("--dry-run") && parsed.time("--for") == Some(Duration::from_secs(3)));
+        let words = split("-- --help");
+        assert!(!asks_help(&words));
+        let parsed = parse(table::find("validate").unwrap(), &words).unwrap();
+        assert_eq!(parsed.path("FILE"), Some(Path::new("--help")));
+        assert!(asks_help(&split("cpu --config -h")));
+    }
+
+    #[test]
+    fn every_wrong_word_is_named_with_what_is_allowed() {
+        for (line, said) in [
+            (
+                "plan --tick 3",
+                "plan does not know \"--tick\"; did you mean --ticks? It knows --config, --ticks, ",
+            ),
+            ("plan --colour=no", "plan does not know \"--colour=no\"; it knows --config, "),
+            ("plan --ticks", "--ticks needs a value"),
+            ("plan --ticks 0", "--ticks \"0\" is not allowed: a whole number from 1 to 1000000"),
+            ("plan --pods=1000001", "--pods \"1000001\" is not allowed: a whole number from 1 to 1000000"),
+            ("plan --for 0s", "--for \"0s\" is not allowed: a time above 0 such as 500ms, 30s"),
+            ("plan --start noon", "--start \"noon\" is not allowed: a time such as"),
+            ("plan -o yaml", "-o \"yaml\" is not allowed: one of text, json"),
+            ("plan --for 1s --ticks 2", "--ticks and --for exclude each other; give one"),
+            ("run --demo --config=x", "--config and --demo exclude each other; give one"),
+            ("run --dry-run=yes", "--dry-run takes no value"),
+            ("healthcheck --port 0", "--port \"0\" is not allowed: a whole number from 1 to 65535"),
+            ("healthcheck --port", "--port needs a value"),
+            ("healthcheck --port 1 http://a", "--port and URL exclude each other; give one"),
+            ("healthcheck --port 1 --config x", "--config and --port exclude each other; give one"),
+            (
+                "healthcheck http://a http://b",
+                "healthcheck does not know \"http://b\"; it knows --config, --port, URL",
+            ),
+            ("healthcheck -o json", "healthcheck does not know \"-o\""),
+            ("healthcheck --timeout 2h", "--timeout \"2h\" is not allowed: a time from 1ms to 60m"),
+            ("status http://a", "status does not know \"http://a\""),
+            ("inject", "inject needs a type of failure: one of cpu, memory"),
+            ("inject cpu cores", "\"cores\" is not allowed: key=value"),
+            ("version now", "version does not know \"now\"; it knows no options"),
+        ] {
+            assert!(why(line).starts_with(said), "{line}: {}", why(line));
+        }
+    }
+}

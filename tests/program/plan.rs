@@ -162,7 +162,7 @@ fn what_cannot_be_planned_or_replayed_is_said() {
         (vec!["plan", "--config", "none.yaml"], 64, "none.yaml"),
         (vec!["plan", "--replay", "none.jsonl"], 1, "cannot read none.jsonl"),
         (vec!["plan", "--replay", empty.to_str().unwrap()], 1, "there is no decision in it"),
-        (vec!["plan", "--ticks", "1", "--for", "1h"], 64, "--ticks and --for say the same"),
+        (vec!["plan", "--ticks", "1", "--for", "1h"], 64, "--ticks and --for exclude each other; give one"),
         (vec!["plan", "--demo"], 64, "plan does not know \"--demo\""),
     ] {
         let done = run(&args, &folder.0);
