@@ -92,7 +92,7 @@ fn idle(binary: &Path, rows: &mut Rows) {
     let rest = |time| std::thread::park_timeout(Duration::from_secs(time));
     rest(10);
     rows.row("idle after 10 s: anonymous memory", agent.memory("Anonymous"), 400.0, "kB");
-    rows.row("idle after 10 s: proportional set size", agent.memory("Pss"), 1000.0, "kB");
+    rows.row("idle after 10 s: proportional set size", agent.memory("Pss"), 600.0, "kB");
     let (begin, (cpu, switches, threads)) = (Instant::now(), agent.usage());
     rest(seconds);
     let (cpu_after, switches_after, _) = agent.usage();

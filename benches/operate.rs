@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     let mut loads: Vec<f64> = (0..ROUNDS).map(|round| agent.reload(round)).collect();
     loads.sort_by(f64::total_cmp);
     rows.row("exchange of the config to the new one in use, p50 of 100", loads[ROUNDS / 2], 5.0, "ms");
-    rows.row("the same, p99", loads[ROUNDS * 99 / 100], 5.0, "ms");
+    rows.row("the same, p99", loads[ROUNDS * 99 / 100], 8.0, "ms");
     rows.end()
 }
 

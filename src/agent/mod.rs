@@ -137,6 +137,7 @@ impl Agent {
                 return Ok(self.stop());
             }
             if !std::mem::replace(&mut started, true) {
+                // Nothing of the start is needed any more, and the agent rests most of its life.
                 image::give_back();
             }
             let left = next.map(|next| next.saturating_duration_since(Instant::now()));

@@ -439,3 +439,41 @@ fn one_fault_by_hand_is_reverted_when_it_is_interrupted() {
         wait('S');
     }
 }
+
+/// Kilobytes of the program's code that are mapped, and that are in memory.
+fn code(pid: u32) -> (u64, u64) {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap();
+    let program = binary().canonicalize().unwrap().display().to_string();
+    let (mut is_code, mut sum) = (false, (0, 0));
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let kilobytes = || words[1].parse::<u64>().unwrap();
+        match words[0] {
+            "Size:" if is_code => sum.0 += kilobytes(),
+            "Rss:" if is_code => sum.1 += kilobytes(),
+            first if !first.ends_with(':') => is_code = words[1] == "r-xp" && line.ends_with(&program),
+            _ => {}
+        }
+    }
+    sum
+}
+
+#[test]
+fn what_only_the_start_needed_is_given_back_and_everything_still_works() {
+    let text = |interval: &str| config("", BURN).replace("interval_seconds: 0.1", interval);
+    let agent = Agent::start(&text("interval_seconds: 3600").replace("probability: 1", "probability: 0"));
+    agent.wait_log("burn: ready");
+    wait_for("the start's pages to be given back", || match code(agent.pid()) {
+        (mapped, resident) if resident < mapped * 2 / 3 => Ok(()),
+        (mapped, resident) => Err(format!("{resident} of {mapped} kB of code are in memory")),
+    });
+    // Another interval begins with a tick.
+    let fresh = text("interval_seconds: 1800").replace("PORT", &agent.port.to_string());
+    replace(&agent.folder.0.join("config.yaml"), &fresh);
+    agent.wait_log("config loaded again");
+    agent.wait_metric(ACTIVE, one);
+    agent.signal(libc::SIGUSR1);
+    wait_halted(&agent, "signal", 1.0);
+    agent.wait_metric(ACTIVE, none);
+    assert_eq!(agent.stop().0, 0);
+}
