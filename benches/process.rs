@@ -142,8 +142,9 @@ fn kill() {
 fn failure(yaml: &str) -> Box<dyn Failure> {
     let mut report = Report::default();
     let node = parse(yaml, &mut report).unwrap();
-    let mut section = Section::top(&node, &mut report);
-    let failure = (kind("process").unwrap().parse)(&mut section);
+    let process = kind("process").unwrap();
+    let mut section = Section::top(&node, &mut report, process.keys);
+    let failure = (process.parse)(&mut section);
     section.finish();
     assert_eq!(report.problems("bench"), Vec::<String>::new());
     failure.unwrap()
