@@ -17,8 +17,9 @@
 //! 2 linux
 //! 1 error
 //!
-//! linux 2 cgroup command proc tc watch
-//! linux 1 ability sys
+//! linux 3 cgroup command proc tc watch
+//! linux 2 ability
+//! linux 1 sys
 //! text 2 logging
 //! text 1 civil json output
 //! exporter 2 http

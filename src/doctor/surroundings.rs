@@ -2,17 +2,12 @@
 
 use super::{Finding, State};
 use crate::failures::Host;
+use crate::linux::ability::capability_names;
 use crate::linux::cgroup::{Bound, Cgroup};
 use crate::linux::proc::{Reader, base_name};
 use crate::linux::sys::{task, usage};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The capabilities by number, from 0 (linux/capability.h).
-const CAPABILITIES: &str = "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP \
-    LINUX_IMMUTABLE NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO \
-    SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE \
-    AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF \
-    CHECKPOINT_RESTORE";
 /// Seconds in a year of the Gregorian calendar, on average.
 const YEAR: u64 = 31_556_952;
 /// A clock outside of these years was not set.
@@ -37,7 +32,7 @@ pub fn all(host: &Host) -> Vec<Finding> {
 /// Those held, or those missing where that is shorter.
 fn rights(uid: Option<u32>, effective: u64) -> String {
     let (mut held, mut missing) = (Vec::new(), Vec::new());
-    for (number, name) in CAPABILITIES.split_whitespace().enumerate() {
+    for (number, name) in capability_names().enumerate() {
         let list = if effective >> number & 1 != 0 { &mut held } else { &mut missing };
         list.push(name);
     }

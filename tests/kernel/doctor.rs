@@ -1,7 +1,8 @@
 //! The doctor against a kernel that has what faults need, and one from which it was taken.
 
+use chaos_agent::linux::ability::{Ability, Feature, NETEM};
 use chaos_agent::linux::sys::netlink::{Netlink, index_of};
-use chaos_agent::linux::tc::probe::{self, Presence};
+use chaos_agent::linux::tc::probe;
 use std::fs;
 
 use crate::support::{Link, Namespace, agent_path, run};
@@ -113,13 +114,15 @@ fn a_foreign_qdisc_and_a_file_that_is_mounted_alone_are_told() {
 
 #[test]
 fn a_kind_that_takes_no_options_is_found_and_taken_away_again() {
+    static PFIFO: Feature = Feature { name: "sch_pfifo", ..NETEM };
+    static NO_SUCH: Feature = Feature { name: "sch_nosuch", ..NETEM };
     let socket = Netlink::open().unwrap();
     let lo = index_of("lo");
     let before = chaos_agent::linux::tc::qdiscs(&socket, lo).unwrap();
-    assert_eq!(probe::qdisc(&socket, "pfifo"), Presence::Present);
+    assert_eq!(probe::qdisc(&socket, &PFIFO), Ability::Possible);
     assert_eq!(chaos_agent::linux::tc::qdiscs(&socket, lo).unwrap(), before);
-    assert_eq!(probe::qdisc(&socket, "netem"), Presence::Present);
-    assert_eq!(probe::qdisc(&socket, "nosuch"), Presence::Absent);
-    assert_eq!(probe::ifb(&socket), Presence::Present);
+    assert_eq!(probe::qdisc(&socket, &NETEM), Ability::Possible);
+    assert_eq!(probe::qdisc(&socket, &NO_SUCH), Ability::Missing(&NO_SUCH));
+    assert_eq!(probe::ifb(&socket), Ability::Possible);
     assert_eq!(index_of("ca05probe"), None);
 }

@@ -2,7 +2,7 @@
 
 use super::place::{Place, explained};
 use crate::error::{Context, Result};
-use crate::linux::ability::Ability;
+use crate::linux::ability::{FALLOCATE, TMPFILE};
 use crate::linux::sys::disk;
 use std::fs::{self, File};
 use std::io;
@@ -93,7 +93,7 @@ impl Fill {
 
     fn allocate(&mut self, more: u64) -> io::Result<()> {
         match disk::allocate(self.file.as_fd(), self.filled, more) {
-            Err(error) if Ability::is_lacking(&error) => {}
+            Err(error) if FALLOCATE.told(error.raw_os_error()).is_missing() => {}
             // Some file systems (ZFS) say yes and set nothing aside.
             Ok(()) if self.filled > 0 || self.taken() >= more / 2 => {
                 self.filled += more;
@@ -137,10 +137,7 @@ fn nameless(place: &Place, seed: u64) -> io::Result<File> {
     let mut options = File::options();
     options.read(true).write(true).mode(0o600);
     match options.clone().custom_flags(libc::O_TMPFILE | libc::O_EXCL).open(&place.path) {
-        // The second is a kernel's that does not know the flag and sees a directory to be written.
-        Err(error)
-            if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL)) =>
-        {
+        Err(error) if TMPFILE.told(error.raw_os_error()).is_missing() => {
             let name = place.path.join(format!(".chaos-agent-{seed:016x}"));
             let file = options.create_new(true).custom_flags(libc::O_NOFOLLOW).open(&name)?;
             fs::remove_file(name)?;

@@ -2,6 +2,7 @@
 
 use crate::cancel::Cancel;
 use crate::error::{Context, Result};
+use crate::linux::ability::POPULATE;
 use crate::linux::sys::memory::{Advice, Mapping, page_size};
 use std::io;
 
@@ -76,7 +77,7 @@ impl Hoard {
         let (start, end) = (self.filled, (self.filled + PIECE).min(self.mapping.len()));
         if self.populates {
             match self.mapping.populate(start, end - start) {
-                Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS)) => {
+                Err(error) if POPULATE.told(error.raw_os_error()).is_missing() => {
                     self.populates = false;
                 }
                 other => other.doing("fill", format_args!("memory beyond {} MiB", start >> 20))?,

@@ -16,11 +16,10 @@ mod words;
 
 use super::{Failure, Host, Injection, Kind, Outcome};
 use crate::error::{Context, Error, Result};
-use crate::linux::ability::{Ability, Refused};
+use crate::linux::ability::{Ability, Feature, IFB, INGRESS, MIRRED, NETEM, PRIO, U32};
 use crate::linux::command;
-use crate::linux::sys::{netlink::Netlink, task};
+use crate::linux::sys::netlink::Netlink;
 use crate::linux::tc::link::{self, Link};
-use crate::linux::tc::probe;
 use crate::revert::guard::Reverter;
 use crate::revert::undo::{self, Tools, Undo};
 use crate::settings::Section;
@@ -208,11 +207,7 @@ fn add_ifb(injection: &Injection<'_>, netlink: &Netlink, name: &str) -> Result<(
     log::info!("{}: {words}", injection.entry);
     injection.facts.command(words);
     link::create_ifb(netlink, name).map_err(|refusal| {
-        // Here the request was a good one: whatever is not about the part itself is in the kernel's own words.
-        let hint = match probe::IFB.judge(Err(refusal.source.raw_os_error().unwrap_or_default())) {
-            ability @ (Ability::Missing(_) | Ability::Refused(_)) => ability.to_string(),
-            Ability::Possible | Ability::Untold(_) => "these are the kernel's words".to_owned(),
-        };
+        let hint = hint(IFB.told(refusal.source.raw_os_error()));
         Error::refused(format!("cannot create interface {name}: {refusal}; {hint}"))
     })
 }
@@ -241,6 +236,15 @@ fn tc_in_path() -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join("tc")).find(|tc| tc.is_file())
 }
 
+/// What to do about a refusal of the kernel, where its errno says that.
+fn hint(ability: Ability) -> String {
+    ability.required().map_or_else(|need| need.to_string(), |()| "these are the kernel's words".to_owned())
+}
+
+/// Words of `tc` lines that need a part of the kernel, the more special first.
+static PARTS: [(&str, &Feature); 5] =
+    [("ingress", &INGRESS), ("mirred", &MIRRED), ("u32", &U32), ("prio", &PRIO), ("netem", &NETEM)];
+
 /// Says what a refusal of the kernel means and what to do about it. The last line that `tc` prints tells the
 /// number of the line that failed: "Command failed -:3".
 fn explain(stderr: &str, lines: &[Vec<String>]) -> Trouble {
@@ -251,36 +255,23 @@ fn explain(stderr: &str, lines: &[Vec<String>]) -> Trouble {
     let said = said.join(" ").trim().to_owned();
     let absent = ["kind is unknown", "qdisc not found", "No such file", "classifier not found", "action"];
     let absent = absent.iter().any(|part| said.contains(part));
-    let part = ["netem", "prio", "u32", "mirred", "ingress"].into_iter().rev();
-    let part = part.clone().find(|part| words.iter().any(|word| word == part)).unwrap_or("netem");
-    let hint = if said.contains("not permitted") {
-        Ability::Refused(Refused::Capability("NET_ADMIN")).to_string()
-    } else if absent {
-        let module = match part {
-            "u32" => "cls_u32",
-            "mirred" => "act_mirred",
-            "prio" => "sch_prio",
-            "ingress" => "sch_ingress",
-            _ => "sch_netem",
-        };
-        Ability::Missing(module).to_string()
-    } else {
-        "these are the kernel's words".to_owned()
+    let part = PARTS.iter().find(|(part, _)| words.iter().any(|word| word == part));
+    let part = part.map_or(&NETEM, |(_, part)| *part);
+    // A program has no errno, so its words are taken for one.
+    let errno = match said.contains("not permitted") {
+        true => Some(libc::EPERM),
+        false => absent.then_some(libc::ENOENT),
     };
+    let hint = hint(part.told(errno));
     Trouble {
         error: Error::refused(format!("tc {} failed: {said}; {hint}", words.join(" "))),
-        no_filters: absent && matches!(part, "prio" | "u32"),
+        no_filters: absent && (*part == PRIO || *part == U32),
     }
 }
 
 impl Failure for Network {
     fn check(&self, host: &Host) -> Result<()> {
-        if !task::has_capability(task::CAP_NET_ADMIN) {
-            return Err(Error::refused(
-                "the agent lacks the capability NET_ADMIN; add it to the container's securityContext and run \
-                 as uid 0",
-            ));
-        }
+        NETEM.allowed().required()?;
         let netlink = Netlink::open().doing("open", "a netlink socket")?;
         self.links(host, &netlink)?;
         resolve::exempts(&self.spec, host).map(|_| ())

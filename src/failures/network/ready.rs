@@ -1,9 +1,9 @@
 //! What can be known before the first injection about the parts of the kernel that an entry needs.
 
 use super::{Direction, Network};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::failures::{Failure, Host};
-use crate::linux::ability::Ability;
+use crate::linux::ability::{Ability, MIRRED, NETEM, PRIO, U32};
 use crate::linux::sys::netlink::Netlink;
 use crate::linux::tc::probe;
 
@@ -20,30 +20,30 @@ pub fn ready(network: &Network, host: &Host) -> Result<String> {
     let spares = !spec.targets.is_empty() || !spec.exempt.is_empty() || !spec.exempt_defaults.is_empty();
     let mut text = network.describe(host);
     let mut untold = Vec::new();
-    let mut need = |ability: Ability, must: bool| match ability {
-        Ability::Possible => Ok(()),
-        Ability::Missing(_) if !must => {
-            text.push_str("; without sch_prio it meets the agent's own metrics too");
-            Ok(())
+    let mut need = |ability: Ability| {
+        if let Ability::Untold(part) = ability {
+            untold.push(part.name);
         }
-        Ability::Missing(_) | Ability::Refused(_) => Err(Error::refused(ability.to_string())),
-        Ability::Untold(part) => {
-            untold.push(part);
-            Ok(())
-        }
+        ability.required()
     };
     if shapes {
-        need(probe::qdisc(&netlink, &probe::NETEM), true)?;
+        need(probe::qdisc(&netlink, &NETEM))?;
     }
     if shapes && spares {
-        need(probe::qdisc(&netlink, &probe::PRIO), spec.aimed)?;
+        let prio = probe::qdisc(&netlink, &PRIO);
+        // Only what is aimed must not meet anything else.
+        if prio.is_missing() && !spec.aimed {
+            text.push_str("; without sch_prio it meets the agent's own metrics too");
+        } else {
+            need(prio)?;
+        }
     }
     if spares || receives {
-        need(probe::module(&host.sys, "cls_u32"), true)?;
+        need(probe::module(&host.sys, &U32))?;
     }
     if receives && !spec.partition {
-        need(probe::ifb(&netlink), true)?;
-        need(probe::module(&host.sys, "act_mirred"), true)?;
+        need(probe::ifb(&netlink))?;
+        need(probe::module(&host.sys, &MIRRED))?;
     }
     if !untold.is_empty() {
         text.push_str(&format!("; whether the kernel has {} shows at the first fault", untold.join(" and ")));

@@ -3,6 +3,7 @@
 use super::{ProcessFault, open};
 use crate::error::{Error, Result};
 use crate::failures::{Failure, Host};
+use crate::linux::ability::{Ability, SIGNALS};
 use crate::linux::proc::{Reader, base_name};
 use crate::linux::sys::pidfd;
 
@@ -22,15 +23,20 @@ pub fn ready(fault: &ProcessFault, host: &Host) -> Result<String> {
         )));
     }
     // Signal 0 checks the right and sends nothing (kill(2)).
-    let denied = |pid| pidfd::kill(pid, 0).is_err_and(|error| error.raw_os_error() == Some(libc::EPERM));
-    let denied = found.iter().filter(|one| denied(one.pid)).count();
+    let refusal = |pid| match SIGNALS.told(pidfd::kill(pid, 0).err()?.raw_os_error()) {
+        Ability::Refused(refusal) => Some(refusal),
+        _ => None,
+    };
+    let refusals: Vec<_> = found.iter().filter_map(|one| refusal(one.pid)).collect();
+    let denied = refusals.len();
     let matches = format!("{denied} of {} processes matching {}", found.len(), fault.selection.shown);
-    match denied {
-        0 => Ok(fault.describe(host)),
-        _ if denied == found.len() => Err(Error::refused(format!(
-            "{matches} may not be signalled; run the agent as their user, or as uid 0 with the capability KILL"
+    match refusals.first() {
+        None => Ok(fault.describe(host)),
+        Some(refusal) if denied == found.len() => Err(Error::refused(format!(
+            "{matches} may not be signalled; {refusal}{}",
+            refusal.beside("their user")
         ))),
-        _ => Ok(format!("{}; {matches} may not be signalled", fault.describe(host))),
+        Some(_) => Ok(format!("{}; {matches} may not be signalled", fault.describe(host))),
     }
 }
 

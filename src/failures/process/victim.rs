@@ -4,8 +4,9 @@ use super::select::{Selection, Verdict};
 use super::text;
 use crate::cancel::{Cancel, Waited};
 use crate::error::{Context, Error, Result};
+use crate::linux::ability::{Ability, SIGNALS};
 use crate::linux::proc::{Handle, Reader};
-use crate::linux::sys::{signal, task};
+use crate::linux::sys::signal;
 use std::fmt::{self, Display};
 use std::io;
 use std::time::{Duration, Instant};
@@ -98,21 +99,11 @@ impl Victim {
         let uid = reader.uid(self.who.pid);
         let whose = uid.map_or_else(|| "an unknown uid".to_owned(), |uid| format!("uid {uid}"));
         let on = format!("{} to {self} of {whose}", signal::name(number));
-        let hint = match source.raw_os_error() {
-            Some(libc::EPERM) if !task::has_capability(task::CAP_KILL) => {
-                format!("the agent lacks CAP_KILL: add the capability KILL, or run the agent as {whose}")
-            }
-            Some(libc::EPERM) => "the agent has CAP_KILL, so a user namespace or a security module refuses: \
-                 run both containers in the same one"
-                .to_owned(),
-            Some(libc::EACCES) => {
-                "a security module (AppArmor, SELinux) refuses, whatever the capabilities: \
-                 give both containers the same profile"
-                    .to_owned()
-            }
-            _ => return Error::Io { doing: "send", on, source, hint: None },
+        let hint = match SIGNALS.told(source.raw_os_error()) {
+            Ability::Refused(refusal) => Some(format!("{refusal}{}", refusal.beside(&whose))),
+            _ => None,
         };
-        Error::Io { doing: "send", on, source, hint: Some(hint) }
+        Error::Io { doing: "send", on, source, hint }
     }
 
     /// Waits until it has ended, or until `end` (`None`: for ever).

@@ -1,6 +1,7 @@
 //! A hold on one process, so that a signal reaches it or nobody.
 
 use super::Reader;
+use crate::linux::ability::{Ability, PIDFD};
 use crate::linux::sys::{pidfd, task};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -25,10 +26,10 @@ impl Handle {
     pub fn open(reader: &mut Reader, pid: u32, start: u64) -> io::Result<Option<Handle>> {
         let fd = match task::pidfd(pid) {
             Ok(fd) => Some(fd),
-            Err(error) => match error.raw_os_error() {
-                Some(libc::ESRCH) => return Ok(None),
-                Some(libc::ENOSYS | libc::EPERM) => None,
-                _ => return Err(error),
+            Err(error) => match PIDFD.told(error.raw_os_error()) {
+                Ability::Possible => return Ok(None), // for a process that is there
+                Ability::Missing(_) | Ability::Refused(_) => None,
+                Ability::Untold(_) => return Err(error),
             },
         };
         Ok((!reader.is_gone(pid, start)?).then_some(Handle { pid, start, fd }))

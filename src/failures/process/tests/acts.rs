@@ -141,7 +141,7 @@ fn a_refusal_names_what_is_missing() {
     });
     let wanted = format!(
         "cannot send SIGTERM to {victim} of uid 0: Operation not permitted; the agent lacks CAP_KILL: \
-         add the capability KILL, or run the agent as uid 0"
+         add the capability KILL to the container and run it as uid 0, or run the agent as uid 0"
     );
     assert_eq!((refused.0.unwrap_err().to_string(), refused.1), (wanted, false));
     assert!(ward.0.try_wait().unwrap().is_none());
@@ -344,7 +344,8 @@ fn readiness_asks_whether_a_victim_may_be_signalled_and_signals_nobody() {
     });
     let matches = format!("processes matching {:?} may not be signalled", lab.word);
     assert!(mixed.starts_with("kills 2 of 2") && mixed.ends_with(&format!("; 1 of 2 {matches}")), "{mixed}");
-    let wanted = "; run the agent as their user, or as uid 0 with the capability KILL";
+    let wanted = "; the agent lacks CAP_KILL: add the capability KILL to the container and run it as uid 0, or run \
+                  the agent as their user";
     assert_eq!(denied, format!("1 of 1 {matches}{wanted}"));
     assert!(ward.0.try_wait().unwrap().is_none());
 }
