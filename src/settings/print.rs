@@ -74,8 +74,8 @@ fn scalar(out: &mut String, value: &Value) {
         Value::Float(value) if value.is_infinite() => {
             write!(out, "{}", if *value > 0.0 { ".inf" } else { "-.inf" })
         }
-        // The ".0" makes it a float again.
-        Value::Float(value) => write!(out, "{value}{}", if value.fract() == 0.0 { ".0" } else { "" }),
+        // `{:?}` keeps the ".0" or the exponent that makes it a float again.
+        Value::Float(value) => write!(out, "{value:?}"),
         Value::Text(value) => {
             text(out, value);
             Ok(())
