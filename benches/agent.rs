@@ -43,11 +43,14 @@ struct Agent(Child, PathBuf);
 
 impl Agent {
     fn start(binary: &Path, config: &str) -> Agent {
-        let file = env::temp_dir().join(format!("chaos-agent-bench-{}.yaml", std::process::id()));
+        // A folder of its own: what neighbours do in a watched one wakes the agent.
+        let folder = env::temp_dir().join(format!("chaos-agent-bench-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("config.yaml");
         fs::write(&file, config).unwrap();
         let mut command = Command::new(binary);
         command.args(["run", "--config"]).arg(&file).stdin(Stdio::null()).stdout(Stdio::piped());
-        Agent(command.spawn().unwrap(), file)
+        Agent(command.spawn().unwrap(), folder)
     }
 
     fn file(&self, name: &str) -> String {
@@ -81,7 +84,7 @@ impl Drop for Agent {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
-        let _ = fs::remove_file(&self.1);
+        let _ = fs::remove_dir_all(&self.1);
     }
 }
 
