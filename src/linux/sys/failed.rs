@@ -9,11 +9,15 @@ use std::io;
 /// `Result` with the call that failed.
 pub type Result<T> = std::result::Result<T, Failed>;
 
-/// What failed. Nothing is put into words before somebody wants to read it.
+/// What failed. A pointer, so that a `Result` fits into registers; nothing is put into words before somebody wants to
+/// read it.
 #[derive(Debug)]
-pub struct Failed {
+pub struct Failed(Box<Parts>);
+
+#[derive(Debug)]
+struct Parts {
     /// The call as strace(1) shows it, with a `%` for each number, a `#` for an address, a `$` for a signal
-    /// and an `@` for the text; empty the standard library made the call.
+    /// and an `@` for the text; empty where the standard library made the call.
     call: &'static str,
     numbers: [i64; 3],
     text: Box<[u8]>,
@@ -25,44 +29,49 @@ impl Failed {
     #[cold]
     #[inline(never)]
     pub fn last(call: &'static str, first: i64, second: i64) -> Failed {
-        Failed { call, numbers: [first, second, 0], text: Box::default(), source: io::Error::last_os_error() }
+        Failed::new(call, [first, second, 0], io::Error::last_os_error())
+    }
+
+    fn new(call: &'static str, numbers: [i64; 3], source: io::Error) -> Failed {
+        Failed(Box::new(Parts { call, numbers, text: Box::default(), source }))
     }
 
     /// With the path or name that the call was given.
     #[cold]
-    pub fn about(self, text: &[u8]) -> Failed {
-        Failed { text: text.into(), ..self }
+    pub fn about(mut self, text: &[u8]) -> Failed {
+        self.0.text = text.into();
+        self
     }
 
     /// With a third number.
     #[cold]
     pub fn and(mut self, third: i64) -> Failed {
-        self.numbers[2] = third;
+        self.0.numbers[2] = third;
         self
     }
 
     /// The errno; `None` if the kernel gave none.
     pub fn raw_os_error(&self) -> Option<i32> {
-        self.source.raw_os_error()
+        self.0.source.raw_os_error()
     }
 
     /// The standard library's word for the errno.
     pub fn kind(&self) -> io::ErrorKind {
-        self.source.kind()
+        self.0.source.kind()
     }
 
     /// The sentence: "cannot VERB OBJECT: REASON [CALL]".
     pub fn doing(self, doing: &'static str, on: String) -> Error {
         let call = self.call();
-        Error::Io { doing, on, call, source: self.source, hint: None }
+        Error::Io { doing, on, call, source: self.0.source, hint: None }
     }
 
     /// The call with its arguments.
     pub fn call(&self) -> String {
         let mut out = String::new();
-        let mut numbers = self.numbers.iter();
+        let mut numbers = self.0.numbers.iter();
         let mut next = || numbers.next().copied().unwrap_or_default();
-        for letter in self.call.chars() {
+        for letter in self.0.call.chars() {
             match letter {
                 '%' => _ = write!(out, "{}", next()),
                 '#' => _ = write!(out, "{:#x}", next()),
@@ -70,7 +79,7 @@ impl Failed {
                     number if signal::is_named(number) => out += signal::label(number)[0],
                     number => _ = write!(out, "{number}"),
                 },
-                '@' => _ = write!(out, "{:?}", String::from_utf8_lossy(&self.text)),
+                '@' => _ = write!(out, "{:?}", String::from_utf8_lossy(&self.0.text)),
                 letter => out.push(letter),
             }
         }
@@ -81,21 +90,21 @@ impl Failed {
 impl Display for Failed {
     /// In the standard library's words, the call behind them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.source.fmt(f)?;
-        if self.call.is_empty() { Ok(()) } else { write!(f, " [{}]", self.call()) }
+        self.0.source.fmt(f)?;
+        if self.0.call.is_empty() { Ok(()) } else { write!(f, " [{}]", self.call()) }
     }
 }
 
 impl From<io::Error> for Failed {
     fn from(source: io::Error) -> Failed {
-        Failed { call: "", numbers: [0; 3], text: Box::default(), source }
+        Failed::new("", [0; 3], source)
     }
 }
 
 impl From<Failed> for io::Error {
     /// The errno alone, for those who only look at that.
     fn from(failed: Failed) -> io::Error {
-        failed.source
+        failed.0.source
     }
 }
 
@@ -119,7 +128,7 @@ mod tests {
     fn a_call_reads_as_strace_would_show_it() {
         let failed = |call, first, second| {
             let source = io::Error::from_raw_os_error(libc::EPERM);
-            Failed { call, numbers: [first, second, 0], text: Box::default(), source }
+            Failed::new(call, [first, second, 0], source)
         };
         let shown = |call, first, second| failed(call, first, second).call();
         assert_eq!(
