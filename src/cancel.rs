@@ -3,8 +3,7 @@
 //! An eventfd instead of a condition variable, because some waits are on file descriptors too (a pidfd, a
 //! child's output): one `ppoll` covers both, and nothing polls in a loop.
 
-use crate::linux::sys::{event::EventFd, poll};
-use std::io;
+use crate::linux::sys::{self, event::EventFd, poll};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -32,7 +31,7 @@ impl Cancel {
     ///
     /// # Errors
     /// The process has no file descriptor left.
-    pub fn new() -> io::Result<Cancel> {
+    pub fn new() -> sys::Result<Cancel> {
         Ok(Cancel { flag: AtomicBool::new(false), event: EventFd::new()? })
     }
 

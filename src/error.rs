@@ -11,7 +11,7 @@ pub const EXIT_USAGE: u8 = 64;
 /// Exit code of everything else that failed.
 pub const EXIT_FAILED: u8 = 1;
 
-/// What went wrong. Sentences read "cannot VERB OBJECT: REASON; HINT", lower case, without a full stop.
+/// What went wrong. Sentences read "cannot VERB OBJECT: REASON [CALL]; HINT", lower case, without a full stop.
 #[derive(Debug)]
 pub enum Error {
     /// The command line cannot be used; the reader looks at `--help`.
@@ -24,6 +24,8 @@ pub enum Error {
         doing: &'static str,
         /// The object: a path, an interface, a process.
         on: String,
+        /// The system call with its arguments, as strace(1) shows it; empty where the standard library made it.
+        call: String,
         /// The system's own words.
         source: io::Error,
         /// What the reader can do, where that is known.
@@ -64,7 +66,9 @@ impl Error {
     #[must_use]
     pub fn hint(self, advice: impl Into<String>) -> Error {
         match self {
-            Error::Io { doing, on, source, .. } => Error::Io { doing, on, source, hint: Some(advice.into()) },
+            Error::Io { doing, on, call, source, .. } => {
+                Error::Io { doing, on, call, source, hint: Some(advice.into()) }
+            }
             Error::Refused(why) => Error::Refused(format!("{why}; {}", advice.into())),
             other => other,
         }
@@ -75,8 +79,11 @@ impl Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Usage(text) | Error::Config(text) | Error::Refused(text) => f.write_str(text),
-            Error::Io { doing, on, source, hint } => {
+            Error::Io { doing, on, call, source, hint } => {
                 write!(f, "cannot {doing} {on}: {}", os_text(source))?;
+                if !call.is_empty() {
+                    write!(f, " [{call}]")?;
+                }
                 match hint {
                     Some(hint) => write!(f, "; {hint}"),
                     None => Ok(()),
@@ -112,7 +119,13 @@ pub trait Context<T> {
 
 impl<T> Context<T> for io::Result<T> {
     fn doing(self, verb: &'static str, on: impl Display) -> Result<T> {
-        self.map_err(|source| Error::Io { doing: verb, on: on.to_string(), source, hint: None })
+        self.map_err(|source| Error::Io {
+            doing: verb,
+            on: on.to_string(),
+            call: String::new(),
+            source,
+            hint: None,
+        })
     }
 }
 

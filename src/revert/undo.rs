@@ -6,7 +6,7 @@
 
 use crate::error::{Context, Error, Result};
 use crate::linux::proc::{Handle, Reader};
-use crate::linux::sys::netlink::Netlink;
+use crate::linux::sys::{self, netlink::Netlink};
 use crate::linux::tc::{self, filter, link, message::code};
 use std::fmt::{self, Display};
 use std::io;
@@ -211,7 +211,7 @@ impl Undo {
 }
 
 /// SIGCONT is sent whatever the state: a stop may be on its way, and one that goes on loses nothing by it.
-fn resume(pid: u32, start: u64) -> io::Result<bool> {
+fn resume(pid: u32, start: u64) -> sys::Result<bool> {
     let mut reader = Reader::new(Path::new("/proc"))?;
     let Some(handle) = Handle::open(&mut reader, pid, start)? else { return Ok(false) };
     let stopped = reader.stat(pid)?.is_some_and(|stat| stat.is_stopped());

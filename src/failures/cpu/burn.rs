@@ -271,7 +271,10 @@ mod tests {
         let wrong = Burn { cpus: vec![8191], ..burn(3, 1.0, 60_000) };
         let begun = Cell::new(false);
         let error = wrong.run(&Cancel::new().unwrap(), &|| begun.set(true)).unwrap_err();
-        assert_eq!(error.to_string(), "cannot pin a thread to CPU 8191: Invalid argument");
+        assert_eq!(
+            error.to_string(),
+            "cannot pin a thread to CPU 8191: Invalid argument [sched_setaffinity(0, 1024, [8191])]"
+        );
         assert!(!begun.get());
     }
 }

@@ -3,7 +3,7 @@
 use super::place::{Place, explained};
 use crate::error::{Context, Result};
 use crate::linux::ability::{FALLOCATE, TMPFILE};
-use crate::linux::sys::disk;
+use crate::linux::sys::{self, disk};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
@@ -86,12 +86,12 @@ impl Fill {
         }
     }
 
-    fn refused(&self, done: io::Result<()>) -> Result<()> {
+    fn refused(&self, done: sys::Result<()>) -> Result<()> {
         let what = format_args!("{} beyond {} MiB", self.shown, self.filled >> 20);
         done.doing("fill", what).map_err(explained)
     }
 
-    fn allocate(&mut self, more: u64) -> io::Result<()> {
+    fn allocate(&mut self, more: u64) -> sys::Result<()> {
         match disk::allocate(self.file.as_fd(), self.filled, more) {
             Err(error) if FALLOCATE.told(error.raw_os_error()).is_missing() => {}
             // Some file systems (ZFS) say yes and set nothing aside.
@@ -108,7 +108,7 @@ impl Fill {
     }
 
     /// Writes what does not compress.
-    fn write(&mut self, more: u64) -> io::Result<()> {
+    fn write(&mut self, more: u64) -> sys::Result<()> {
         let more = more.min(SMALL_PIECE);
         self.data.resize(SMALL_PIECE as usize, 0);
         self.random.fill(&mut self.data);

@@ -8,8 +8,8 @@ use super::size;
 use crate::error::{Context, Error, Result};
 use crate::exporter::metrics::Family;
 use crate::failures::{Injection, Series};
-use crate::linux::sys::disk;
 use crate::linux::sys::memory::{Mapping, page_size};
+use crate::linux::sys::{self, disk};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
@@ -102,7 +102,7 @@ impl<'a> Load<'a> {
         }
         // Some file systems say yes first and no at the first write.
         let probe = data.bytes().get(..page as usize).unwrap_or_default();
-        let direct = disk::direct(file.as_fd(), true).and_then(|()| file.write_all_at(probe, 0)).is_ok();
+        let direct = disk::direct(file.as_fd(), true).is_ok() && file.write_all_at(probe, 0).is_ok();
         if !direct {
             let _ = disk::direct(file.as_fd(), false);
         }
@@ -171,7 +171,7 @@ impl<'a> Load<'a> {
 }
 
 fn failed(error: io::Error) -> Error {
-    Error::Io { doing: "use", on: "the file that loads the disk".to_owned(), source: error, hint: None }
+    sys::Failed::from(error).doing("use", "the file that loads the disk".to_owned())
 }
 
 /// Seconds at the full rate that come to the same as so many `passed` seconds with a ramp: the area below both.

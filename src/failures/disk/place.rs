@@ -3,10 +3,9 @@
 use crate::error::{Context, Error, Result};
 use crate::failures::Host;
 use crate::linux::cgroup::{Cgroup, text, unescape};
-use crate::linux::sys::disk;
+use crate::linux::sys::{self, disk};
 use std::ffi::CString;
 use std::fs::{self, File};
-use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
@@ -89,7 +88,7 @@ impl Place {
     ///
     /// # Errors
     /// It does not answer.
-    pub fn left(&self) -> io::Result<u64> {
+    pub fn left(&self) -> sys::Result<u64> {
         let space = disk::space(self.folder.as_fd())?;
         // One without a size of its own is never full.
         Ok(if space.total == 0 { u64::MAX } else { space.free })
@@ -100,7 +99,7 @@ impl Place {
     /// # Errors
     /// Why not.
     pub fn writable(&self) -> Result<()> {
-        let name = CString::new(self.path.as_os_str().as_bytes()).map_err(io::Error::from);
+        let name = CString::new(self.path.as_os_str().as_bytes()).map_err(sys::Failed::from);
         let may = name.and_then(|name| disk::may_write(&name));
         may.doing("make a file in", self.shown()).map_err(explained)
     }
@@ -166,7 +165,8 @@ mod tests {
             Place::open(Path::new("/usr"), &Host::default(), true).unwrap().writable()
         });
         let error = stranger.join().unwrap().unwrap_err().to_string();
-        let said = "): Permission denied; the agent's user may not write there: ";
+        let said =
+            "): Permission denied [access(\"/usr\", W_OK|X_OK)]; the agent's user may not write there: ";
         assert!(error.starts_with("cannot make a file in /usr (") && error.contains(said), "{error}");
     }
 }

@@ -35,7 +35,7 @@ impl Hoard {
     /// # Errors
     /// The kernel does not give that much.
     pub fn reserve(bytes: u64, pattern: Pattern, seed: u64) -> Result<Hoard> {
-        let length = usize::try_from(bytes).map_err(|_| io::Error::from_raw_os_error(libc::ENOMEM));
+        let length = usize::try_from(bytes).map_err(|_| io::Error::from_raw_os_error(libc::ENOMEM).into());
         let mapping = length.and_then(Mapping::anonymous);
         let mapping = mapping.doing("map", format_args!("{} MiB of memory", bytes >> 20))?;
         // All advice is for speed and good manners: a kernel that does not know it still has the memory.

@@ -3,8 +3,8 @@
 use super::select::{Selection, Verdict};
 use super::victim::Candidate;
 use crate::linux::proc::Reader;
+use crate::linux::sys;
 use std::collections::BTreeMap;
-use std::io;
 
 /// Generations after which a line of parents is taken for a ring: pids are read one after the other, and a
 /// number that is reused meanwhile could close one.
@@ -24,7 +24,7 @@ pub struct Found {
 ///
 /// # Errors
 /// `/proc` cannot be read.
-pub fn find(reader: &mut Reader, own: u32, selection: &Selection) -> io::Result<Found> {
+pub fn find(reader: &mut Reader, own: u32, selection: &Selection) -> sys::Result<Found> {
     let mut pids = Vec::new();
     reader.scan(&mut |process| {
         if process.pid != own && selection.may_mean(process) {
@@ -58,7 +58,7 @@ struct Family {
 }
 
 impl Family {
-    fn of(reader: &mut Reader, own: u32) -> io::Result<Family> {
+    fn of(reader: &mut Reader, own: u32) -> sys::Result<Family> {
         let mut family = Family { own, own_session: 0, ancestors: Vec::new(), known: BTreeMap::new() };
         let mut pid = own;
         while family.ancestors.len() < GENERATIONS && pid != 0 {
@@ -73,7 +73,7 @@ impl Family {
     }
 
     /// Parent and session; zeros for who is gone.
-    fn parent(&mut self, reader: &mut Reader, pid: u32) -> io::Result<(u32, u32)> {
+    fn parent(&mut self, reader: &mut Reader, pid: u32) -> sys::Result<(u32, u32)> {
         if let Some(known) = self.known.get(&pid) {
             return Ok(*known);
         }
@@ -82,13 +82,13 @@ impl Family {
         Ok(row)
     }
 
-    fn includes(&mut self, reader: &mut Reader, pid: u32) -> io::Result<bool> {
+    fn includes(&mut self, reader: &mut Reader, pid: u32) -> sys::Result<bool> {
         Ok(self.ancestors.contains(&pid) || self.descends(reader, pid)?)
     }
 
     /// Whether the agent started it. As process 1 the agent also inherits strangers' orphans: those have left
     /// the agent's session or never were in it.
-    fn descends(&mut self, reader: &mut Reader, pid: u32) -> io::Result<bool> {
+    fn descends(&mut self, reader: &mut Reader, pid: u32) -> sys::Result<bool> {
         if self.own == 1 && self.parent(reader, pid)?.1 != self.own_session {
             return Ok(false);
         }

@@ -2,6 +2,7 @@
 
 use super::{rules, text};
 use crate::linux::proc::{Process, Reader};
+use crate::linux::sys;
 use crate::settings::Section;
 use std::io;
 
@@ -111,7 +112,7 @@ impl Selection {
     ///
     /// # Errors
     /// No file descriptor or memory is left.
-    pub fn judge(&self, reader: &mut Reader, pid: u32) -> io::Result<Verdict> {
+    pub fn judge(&self, reader: &mut Reader, pid: u32) -> sys::Result<Verdict> {
         let Some(process) = reader.process(pid)? else { return Ok(Verdict::No) };
         if !self.may_mean(&process) {
             return Ok(Verdict::No);

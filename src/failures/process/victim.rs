@@ -6,9 +6,8 @@ use crate::cancel::{Cancel, Waited};
 use crate::error::{Context, Error, Result};
 use crate::linux::ability::{Ability, SIGNALS};
 use crate::linux::proc::{Handle, Reader};
-use crate::linux::sys::signal;
+use crate::linux::sys::{Failed, signal};
 use std::fmt::{self, Display};
-use std::io;
 use std::time::{Duration, Instant};
 
 /// How often a process is looked at where the kernel has no pidfd.
@@ -91,19 +90,19 @@ impl Victim {
     /// # Errors
     /// It may not be signalled; the sentence says what is missing.
     pub fn send(&self, reader: &mut Reader, number: i32) -> Result<bool> {
-        self.handle.send(reader, number).map_err(|source| self.forbidden(reader, number, source))
+        self.handle.send(reader, number).map_err(|failed| self.forbidden(reader, number, failed))
     }
 
     /// The sentence for a signal that was refused.
-    pub(super) fn forbidden(&self, reader: &Reader, number: i32, source: io::Error) -> Error {
+    pub(super) fn forbidden(&self, reader: &Reader, number: i32, failed: Failed) -> Error {
         let uid = reader.uid(self.who.pid);
         let whose = uid.map_or_else(|| "an unknown uid".to_owned(), |uid| format!("uid {uid}"));
         let on = format!("{} to {self} of {whose}", signal::name(number));
-        let hint = match SIGNALS.told(source.raw_os_error()) {
-            Ability::Refused(refusal) => Some(format!("{refusal}{}", refusal.beside(&whose))),
-            _ => None,
+        let hint = match SIGNALS.told(failed.raw_os_error()) {
+            Ability::Refused(refusal) => format!("{refusal}{}", refusal.beside(&whose)),
+            _ => return failed.doing("send", on),
         };
-        Error::Io { doing: "send", on, source, hint }
+        failed.doing("send", on).hint(hint)
     }
 
     /// Waits until it has ended, or until `end` (`None`: for ever).

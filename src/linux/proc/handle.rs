@@ -2,7 +2,7 @@
 
 use super::Reader;
 use crate::linux::ability::{Ability, PIDFD};
-use crate::linux::sys::{pidfd, task};
+use crate::linux::sys::{Result, pidfd, task};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -23,7 +23,7 @@ impl Handle {
     ///
     /// # Errors
     /// No file descriptor or memory is left.
-    pub fn open(reader: &mut Reader, pid: u32, start: u64) -> io::Result<Option<Handle>> {
+    pub fn open(reader: &mut Reader, pid: u32, start: u64) -> Result<Option<Handle>> {
         let fd = match task::pidfd(pid) {
             Ok(fd) => Some(fd),
             Err(error) => match PIDFD.told(error.raw_os_error()) {
@@ -44,10 +44,10 @@ impl Handle {
     ///
     /// # Errors
     /// As kill(2): `EPERM` without the right; `EACCES` where a security module refuses.
-    pub fn send(&self, reader: &mut Reader, signal: i32) -> io::Result<bool> {
+    pub fn send(&self, reader: &mut Reader, signal: i32) -> Result<bool> {
         let through_fd = match &self.fd {
             Some(fd) => pidfd::send_signal(fd.as_fd(), signal),
-            None => Err(io::Error::from_raw_os_error(libc::ENOSYS)),
+            None => Err(io::Error::from_raw_os_error(libc::ENOSYS).into()),
         };
         let sent = match through_fd {
             // a filter may allow the one call and not the other, so kill(2) has the last word
@@ -70,7 +70,7 @@ impl Handle {
     ///
     /// # Errors
     /// No file descriptor or memory is left.
-    pub fn is_gone(&self, reader: &mut Reader) -> io::Result<bool> {
+    pub fn is_gone(&self, reader: &mut Reader) -> Result<bool> {
         reader.is_gone(self.pid, self.start)
     }
 

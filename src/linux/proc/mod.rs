@@ -8,7 +8,7 @@ mod handle;
 
 pub use handle::Handle;
 
-use crate::linux::sys::file::open_at;
+use crate::linux::sys::{Result, file::open_at};
 use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -166,7 +166,7 @@ impl Reader {
     /// # Errors
     /// The directory cannot be read, or no file descriptor is left. Processes that vanish or may not be read
     /// are left out.
-    pub fn scan(&mut self, visit: &mut dyn FnMut(&Process<'_>)) -> io::Result<()> {
+    pub fn scan(&mut self, visit: &mut dyn FnMut(&Process<'_>)) -> Result<()> {
         for pid in self.pids()? {
             if let Some(process) = self.process(pid)? {
                 visit(&process);
@@ -179,7 +179,7 @@ impl Reader {
     ///
     /// # Errors
     /// No file descriptor or memory is left.
-    pub fn process(&mut self, pid: u32) -> io::Result<Option<Process<'_>>> {
+    pub fn process(&mut self, pid: u32) -> Result<Option<Process<'_>>> {
         let comm = fill(&self.folder, locate(&mut self.name, pid, c"comm"), &mut self.stat)?;
         let Some(comm) = comm else { return Ok(None) };
         let cmdline = fill(&self.folder, locate(&mut self.name, pid, c"cmdline"), &mut self.cmdline)?;
@@ -191,7 +191,7 @@ impl Reader {
     ///
     /// # Errors
     /// No file descriptor or memory is left.
-    pub fn stat(&mut self, pid: u32) -> io::Result<Option<Stat<'_>>> {
+    pub fn stat(&mut self, pid: u32) -> Result<Option<Stat<'_>>> {
         let line = fill(&self.folder, locate(&mut self.name, pid, c"stat"), &mut self.stat)?;
         Ok(line.and_then(Stat::parse))
     }
@@ -200,7 +200,7 @@ impl Reader {
     ///
     /// # Errors
     /// No file descriptor or memory is left.
-    pub fn is_gone(&mut self, pid: u32, start: u64) -> io::Result<bool> {
+    pub fn is_gone(&mut self, pid: u32, start: u64) -> Result<bool> {
         Ok(self.stat(pid)?.is_none_or(|stat| stat.start != start || stat.is_dead()))
     }
 
@@ -238,8 +238,8 @@ fn locate<'a>(name: &'a mut Vec<u8>, pid: u32, file: &CStr) -> &'a CStr {
 }
 
 /// What the file holds, read into `buffer`; `None` for a process that vanished or is hidden.
-fn fill<'a>(folder: &File, name: &CStr, buffer: &'a mut Vec<u8>) -> io::Result<Option<&'a [u8]>> {
-    match open_at(folder.as_fd(), name).and_then(|file| read(&mut File::from(file), buffer)) {
+fn fill<'a>(folder: &File, name: &CStr, buffer: &'a mut Vec<u8>) -> Result<Option<&'a [u8]>> {
+    match open_at(folder.as_fd(), name).and_then(|file| Ok(read(&mut File::from(file), buffer)?)) {
         Ok(length) => Ok(buffer.get(..length)),
         Err(error) => match error.raw_os_error() {
             Some(libc::ENOENT | libc::ESRCH | libc::EACCES | libc::EPERM | libc::ENOTDIR) => Ok(None),

@@ -1,7 +1,7 @@
 //! Signals that ask for something rather than end the program: each is noted and rings an eventfd.
 
+use super::Result;
 use super::event::{EventFd, signal_raw};
-use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
@@ -14,7 +14,7 @@ static CAME: AtomicU64 = AtomicU64::new(0);
 ///
 /// # Errors
 /// sigaction(2): a number that is no signal or cannot be caught.
-pub fn watch(signals: &[i32], bell: &'static EventFd) -> io::Result<()> {
+pub fn watch(signals: &[i32], bell: &'static EventFd) -> Result<()> {
     FD.store(bell.as_fd().as_raw_fd(), Ordering::Release);
     for signal in signals {
         // SAFETY: sigaction is plain data for which zero bytes are a valid value: no flags, an empty mask.
@@ -23,7 +23,8 @@ pub fn watch(signals: &[i32], bell: &'static EventFd) -> io::Result<()> {
         action.sa_sigaction = note as extern "C" fn(libc::c_int) as libc::sighandler_t;
         // SAFETY: `action` outlives the call; its handler only uses atomics and write(2), which are
         // async-signal-safe (signal-safety(7)).
-        super::check(unsafe { libc::sigaction(*signal, &raw const action, std::ptr::null_mut()) })?;
+        let result = unsafe { libc::sigaction(*signal, &raw const action, std::ptr::null_mut()) };
+        super::done(result, "rt_sigaction($, {sa_flags=SA_RESTART}, NULL, 8)", i64::from(*signal), 0)?;
     }
     Ok(())
 }

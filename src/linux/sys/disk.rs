@@ -1,8 +1,8 @@
 //! Space on file systems, and files that take it or load the device below: statvfs(3), fallocate(2),
 //! posix_fadvise(2), open(2)'s `O_DIRECT`, access(2).
 
+use super::Result;
 use std::ffi::CStr;
-use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// What a file system has, in bytes.
@@ -18,10 +18,10 @@ pub struct Space {
 ///
 /// # Errors
 /// `EIO`, `ESTALE` where the file system has gone away. `EINTR` is retried.
-pub fn space(file: BorrowedFd<'_>) -> io::Result<Space> {
+pub fn space(file: BorrowedFd<'_>) -> Result<Space> {
     // SAFETY: statvfs is plain data for which zero bytes are a valid value.
     let mut answer: libc::statvfs = unsafe { std::mem::zeroed() };
-    super::retry(|| {
+    super::retry("fstatfs(%)", file.as_raw_fd().into(), 0, || {
         // SAFETY: `answer` outlives the call and is the statvfs that fstatvfs(3) writes.
         unsafe { libc::fstatvfs(file.as_raw_fd(), &raw mut answer) }
     })?;
@@ -33,13 +33,14 @@ pub fn space(file: BorrowedFd<'_>) -> io::Result<Space> {
 ///
 /// # Errors
 /// `EOPNOTSUPP` where the file system cannot; `ENOSPC`, `EDQUOT`, `EFBIG`. `EINTR` is retried.
-pub fn allocate(file: BorrowedFd<'_>, offset: u64, length: u64) -> io::Result<()> {
+pub fn allocate(file: BorrowedFd<'_>, offset: u64, length: u64) -> Result<()> {
     let (offset, length) = (offset as libc::off_t, length as libc::off_t);
-    super::retry(|| {
+    let call = "fallocate(%, 0, %, %)";
+    let done = super::retry(call, file.as_raw_fd().into(), offset, || {
         // SAFETY: takes a descriptor, which `file` keeps open, and three integers.
         unsafe { libc::fallocate(file.as_raw_fd(), 0, offset, length) }
-    })
-    .map(drop)
+    });
+    done.map(drop).map_err(|failed| failed.and(length))
 }
 
 /// Takes pages out of the page cache, and starts to write back those that are dirty: posix_fadvise(2),
@@ -54,20 +55,23 @@ pub fn forget(file: BorrowedFd<'_>, offset: u64, length: u64) {
 ///
 /// # Errors
 /// `EINVAL` where the file system cannot.
-pub fn direct(file: BorrowedFd<'_>, on: bool) -> io::Result<()> {
+pub fn direct(file: BorrowedFd<'_>, on: bool) -> Result<()> {
     let flags = if on { libc::O_DIRECT } else { 0 };
     // SAFETY: takes a descriptor, which `file` keeps open, and an integer. The other flags that F_SETFL changes
     // are unset on a file that was opened without them.
-    super::check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, flags) }).map(drop)
+    let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, flags) };
+    let call = if on { "fcntl(%, F_SETFL, O_DIRECT)" } else { "fcntl(%, F_SETFL, 0)" };
+    super::done(result, call, file.as_raw_fd().into(), 0)
 }
 
 /// Whether this process may make files in the folder `path`: access(2).
 ///
 /// # Errors
 /// Why not: `EACCES`, `EROFS`, and as for any path.
-pub fn may_write(path: &CStr) -> io::Result<()> {
+pub fn may_write(path: &CStr) -> Result<()> {
     // SAFETY: `path` is a live NUL-terminated string; the kernel only reads it.
-    super::check(unsafe { libc::access(path.as_ptr(), libc::W_OK | libc::X_OK) }).map(drop)
+    let result = unsafe { libc::access(path.as_ptr(), libc::W_OK | libc::X_OK) };
+    super::done(result, "access(@, W_OK|X_OK)", 0, 0).map_err(|failed| failed.about(path.to_bytes()))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! eventfd(2): a counter that wakes whoever polls it.
 
-use std::io;
+use super::Result;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// A non-blocking eventfd, closed on exec.
@@ -12,9 +12,10 @@ impl EventFd {
     ///
     /// # Errors
     /// eventfd(2): no file descriptor or memory left.
-    pub fn new() -> io::Result<EventFd> {
+    pub fn new() -> Result<EventFd> {
         // SAFETY: takes two integers and returns a descriptor; no pointer is involved.
-        let fd = super::check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+        let fd = super::check(fd, "eventfd2(0, EFD_CLOEXEC|EFD_NONBLOCK)", 0, 0)?;
         // SAFETY: the kernel returned this descriptor just now and nobody else knows it.
         Ok(EventFd(unsafe { OwnedFd::from_raw_fd(fd) }))
     }

@@ -1,7 +1,7 @@
 //! inotify(7): being told when a file appears, changes or goes, without looking for it.
 
+use super::Result;
 use std::ffi::{CString, OsStr, OsString};
-use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -34,9 +34,10 @@ impl Inotify {
     ///
     /// # Errors
     /// inotify_init1(2): `EMFILE` when the user has too many, `ENOSYS` in kernels without it.
-    pub fn new() -> io::Result<Inotify> {
+    pub fn new() -> Result<Inotify> {
         // SAFETY: takes an integer and returns a descriptor; no pointer is involved.
-        let fd = super::check(unsafe { libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK) })?;
+        let fd = unsafe { libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK) };
+        let fd = super::check(fd, "inotify_init1(IN_CLOEXEC|IN_NONBLOCK)", 0, 0)?;
         // SAFETY: the kernel returned this descriptor just now and nobody else knows it.
         Ok(Inotify(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
@@ -45,11 +46,14 @@ impl Inotify {
     ///
     /// # Errors
     /// inotify_add_watch(2): no such folder, it may not be read, or the user's watches are used up.
-    pub fn add(&self, folder: &Path) -> io::Result<i32> {
+    pub fn add(&self, folder: &Path) -> Result<i32> {
         let folder = CString::new(folder.as_os_str().as_bytes())?;
         let mask = MASK | libc::IN_ONLYDIR;
         // SAFETY: `folder` is a live NUL-terminated string; the kernel only reads it.
-        super::check(unsafe { libc::inotify_add_watch(self.0.as_raw_fd(), folder.as_ptr(), mask) })
+        let watch = unsafe { libc::inotify_add_watch(self.0.as_raw_fd(), folder.as_ptr(), mask) };
+        let call = "inotify_add_watch(%, @, IN_CREATE|IN_CLOSE_WRITE|IN_MOVE|IN_DELETE|IN_ONLYDIR)";
+        super::check(watch, call, self.0.as_raw_fd().into(), 0)
+            .map_err(|failed| failed.about(folder.to_bytes()))
     }
 
     /// Every event that waits.

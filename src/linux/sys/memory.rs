@@ -1,6 +1,6 @@
 //! Anonymous memory: mmap(2), madvise(2), mincore(2), mlock(2).
 
-use std::io;
+use super::Result;
 use std::ptr::NonNull;
 
 /// How many bytes one look of mincore(2) covers: 16 KiB of answers at 4 KiB a page.
@@ -30,12 +30,12 @@ pub enum Advice {
 }
 
 impl Advice {
-    fn number(self) -> libc::c_int {
+    fn number(self) -> (libc::c_int, &'static str) {
         match self {
-            Advice::Huge => libc::MADV_HUGEPAGE,
-            Advice::DontFork => libc::MADV_DONTFORK,
-            Advice::DontDump => libc::MADV_DONTDUMP,
-            Advice::Unmergeable => libc::MADV_UNMERGEABLE,
+            Advice::Huge => (libc::MADV_HUGEPAGE, "madvise(#, %, MADV_HUGEPAGE)"),
+            Advice::DontFork => (libc::MADV_DONTFORK, "madvise(#, %, MADV_DONTFORK)"),
+            Advice::DontDump => (libc::MADV_DONTDUMP, "madvise(#, %, MADV_DONTDUMP)"),
+            Advice::Unmergeable => (libc::MADV_UNMERGEABLE, "madvise(#, %, MADV_UNMERGEABLE)"),
         }
     }
 }
@@ -45,14 +45,17 @@ impl Mapping {
     ///
     /// # Errors
     /// mmap(2): `ENOMEM` where the kernel's overcommit rule, `RLIMIT_AS` or the address space says no.
-    pub fn anonymous(length: usize) -> io::Result<Mapping> {
+    pub fn anonymous(length: usize) -> Result<Mapping> {
         let access = libc::PROT_READ | libc::PROT_WRITE;
         let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         // SAFETY: a null address without MAP_FIXED lets the kernel choose a free place; nothing is replaced.
         let start = unsafe { libc::mmap(std::ptr::null_mut(), length, access, kind, -1, 0) };
         match NonNull::new(start.cast::<u8>()) {
             Some(start) if start.as_ptr().cast() != libc::MAP_FAILED => Ok(Mapping { start, length }),
-            _ => Err(io::Error::last_os_error()),
+            _ => {
+                let call = "mmap(NULL, %, PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0)";
+                Err(super::Failed::last(call, length as i64, 0))
+            }
         }
     }
 
@@ -77,10 +80,11 @@ impl Mapping {
     ///
     /// # Errors
     /// `EINVAL` where the kernel was built without the feature: the advice is then void.
-    pub fn advise(&self, advice: Advice) -> io::Result<()> {
+    pub fn advise(&self, advice: Advice) -> Result<()> {
+        let (number, call) = advice.number();
         // SAFETY: the range is this live mapping; none of the advices changes what the memory holds.
-        let result = unsafe { libc::madvise(self.start.as_ptr().cast(), self.length, advice.number()) };
-        super::check(result).map(drop)
+        let result = unsafe { libc::madvise(self.start.as_ptr().cast(), self.length, number) };
+        super::done(result, call, self.address(), self.length as i64)
     }
 
     /// Makes `length` bytes from `offset` (a multiple of the page size) resident, zeros unless written before:
@@ -88,12 +92,13 @@ impl Mapping {
     ///
     /// # Errors
     /// `EINVAL` on an older kernel; `ENOMEM`, `EFAULT` when there is no memory. `EINTR` is retried.
-    pub fn populate(&self, offset: usize, length: usize) -> io::Result<()> {
+    pub fn populate(&self, offset: usize, length: usize) -> Result<()> {
         let offset = offset.min(self.length);
         let length = length.min(self.length - offset);
         // SAFETY: `offset` is within the mapping, so the pointer stays inside the same allocation.
         let start = unsafe { self.start.as_ptr().add(offset) };
-        super::retry(|| {
+        let call = "madvise(#, %, MADV_POPULATE_WRITE)";
+        super::retry(call, start.addr() as i64, length as i64, || {
             // SAFETY: the range lies in this live mapping; populating writes no values.
             unsafe { libc::madvise(start.cast(), length, libc::MADV_POPULATE_WRITE) }
         })
@@ -104,19 +109,23 @@ impl Mapping {
     ///
     /// # Errors
     /// `ENOMEM`, `EPERM` beyond `RLIMIT_MEMLOCK` without CAP_IPC_LOCK.
-    pub fn lock(&self) -> io::Result<()> {
+    pub fn lock(&self) -> Result<()> {
         /// `MLOCK_ONFAULT` of asm-generic/mman.h.
         const ON_FAULT: libc::c_int = 1;
         // SAFETY: the range is this live mapping; locking changes no values.
         let result = unsafe { libc::syscall(libc::SYS_mlock2, self.start.as_ptr(), self.length, ON_FAULT) };
-        super::check(result as libc::c_int).map(drop)
+        super::done(result as libc::c_int, "mlock2(#, %, MLOCK_ONFAULT)", self.address(), self.length as i64)
+    }
+
+    fn address(&self) -> i64 {
+        self.start.as_ptr().addr() as i64
     }
 
     /// How many bytes are in memory now, in whole pages: mincore(2).
     ///
     /// # Errors
     /// `EAGAIN`: the kernel is short of memory itself.
-    pub fn resident(&self) -> io::Result<usize> {
+    pub fn resident(&self) -> Result<usize> {
         let page = page_size();
         let mut answers = vec![0u8; LOOK / page];
         let mut pages = 0;
@@ -125,7 +134,8 @@ impl Mapping {
             // SAFETY: `offset` is within the mapping, so the pointer stays inside the same allocation.
             let start = unsafe { self.start.as_ptr().add(offset) };
             // SAFETY: the range lies in this live mapping and `answers` has a byte for each of its pages.
-            super::check(unsafe { libc::mincore(start.cast(), length, answers.as_mut_ptr().cast()) })?;
+            let result = unsafe { libc::mincore(start.cast(), length, answers.as_mut_ptr().cast()) };
+            super::done(result, "mincore(#, %, ...)", start.addr() as i64, length as i64)?;
             let count = length.div_ceil(page);
             pages += answers.iter().take(count).filter(|answer| **answer & 1 != 0).count();
         }

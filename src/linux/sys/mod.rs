@@ -1,4 +1,5 @@
-//! Every `unsafe` block of the program: one system call a function, safe signature, `io::Result`, `OwnedFd`.
+//! Every `unsafe` block of the program: one system call a function, safe signature, `OwnedFd`, and a
+//! [`Result`] whose error shows the call as strace(1) would.
 //!
 //! `EINTR` is retried inside unless the doc comment says otherwise.
 #![allow(unsafe_code)]
@@ -7,6 +8,7 @@ pub mod bell;
 pub mod clock;
 pub mod disk;
 pub mod event;
+mod failed;
 pub mod file;
 pub mod image;
 pub mod inotify;
@@ -24,18 +26,29 @@ pub mod thread_name;
 pub mod unwind;
 pub mod usage;
 
-use std::io;
+pub use failed::{Failed, Result};
+use std::io::ErrorKind;
 
-/// Turns the kernel's -1 into the errno.
-pub(crate) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+/// Turns the kernel's -1 into the failure of `call`, with the errno; see [`Failed::last`] for the call.
+pub(crate) fn check(result: libc::c_int, call: &'static str, first: i64, second: i64) -> Result<libc::c_int> {
+    if result < 0 { Err(Failed::last(call, first, second)) } else { Ok(result) }
 }
 
-/// Repeats `call` while a signal handler interrupts it.
-pub(crate) fn retry(mut call: impl FnMut() -> libc::c_int) -> io::Result<libc::c_int> {
+/// [`check`] for a call that returns nothing.
+pub(crate) fn done(result: libc::c_int, call: &'static str, first: i64, second: i64) -> Result<()> {
+    if result < 0 { Err(Failed::last(call, first, second)) } else { Ok(()) }
+}
+
+/// Repeats what is called while a signal handler interrupts it.
+pub(crate) fn retry(
+    call: &'static str,
+    first: i64,
+    second: i64,
+    mut made: impl FnMut() -> libc::c_int,
+) -> Result<libc::c_int> {
     loop {
-        match check(call()) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+        match check(made(), call, first, second) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             other => return other,
         }
     }

@@ -1,6 +1,6 @@
 //! What std's `TcpListener` and `TcpStream` do not offer.
 
-use std::io;
+use super::Result;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
@@ -9,9 +9,10 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 ///
 /// # Errors
 /// As listen(2).
-pub fn set_backlog(listener: &TcpListener, backlog: i32) -> io::Result<()> {
+pub fn set_backlog(listener: &TcpListener, backlog: i32) -> Result<()> {
     // SAFETY: takes two integers, the first the descriptor that `listener` keeps open; no pointer.
-    super::check(unsafe { libc::listen(listener.as_raw_fd(), backlog) }).map(drop)
+    let result = unsafe { libc::listen(listener.as_raw_fd(), backlog) };
+    super::done(result, "listen(%, %)", listener.as_raw_fd().into(), backlog.into())
 }
 
 /// Sends small writes at once (`TCP_NODELAY`), on every connection that `listener` accepts from now on:
@@ -19,7 +20,7 @@ pub fn set_backlog(listener: &TcpListener, backlog: i32) -> io::Result<()> {
 ///
 /// # Errors
 /// As setsockopt(2).
-pub fn set_nodelay(listener: &TcpListener) -> io::Result<()> {
+pub fn set_nodelay(listener: &TcpListener) -> Result<()> {
     let on: libc::c_int = 1;
     let size = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: `on` is an int of this frame and `size` its length; the kernel reads it during the call.
@@ -32,7 +33,7 @@ pub fn set_nodelay(listener: &TcpListener) -> io::Result<()> {
             size,
         )
     };
-    super::check(result).map(drop)
+    super::done(result, "setsockopt(%, SOL_TCP, TCP_NODELAY, [1], 4)", listener.as_raw_fd().into(), 0)
 }
 
 /// Takes one waiting connection, non-blocking and closed on exec (accept4(2)): one system call where std
@@ -40,9 +41,10 @@ pub fn set_nodelay(listener: &TcpListener) -> io::Result<()> {
 ///
 /// # Errors
 /// As accept4(2); `WouldBlock` when none waits on a non-blocking listener.
-pub fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
+pub fn accept(listener: &TcpListener) -> Result<TcpStream> {
     let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-    let fd = super::retry(|| {
+    let call = "accept4(%, NULL, NULL, SOCK_CLOEXEC|SOCK_NONBLOCK)";
+    let fd = super::retry(call, listener.as_raw_fd().into(), 0, || {
         // SAFETY: both pointers may be null when the address is not wanted; the descriptor is `listener`'s.
         unsafe { libc::accept4(listener.as_raw_fd(), std::ptr::null_mut(), std::ptr::null_mut(), flags) }
     })?;
@@ -54,11 +56,14 @@ pub fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
 ///
 /// # Errors
 /// As socket(2): no descriptor left, or `EAFNOSUPPORT` on a kernel without that family.
-pub fn tcp_socket(ipv6: bool) -> io::Result<TcpStream> {
-    let family = if ipv6 { libc::AF_INET6 } else { libc::AF_INET };
+pub fn tcp_socket(ipv6: bool) -> Result<TcpStream> {
+    let (family, call) = match ipv6 {
+        true => (libc::AF_INET6, "socket(AF_INET6, SOCK_STREAM|SOCK_CLOEXEC|SOCK_NONBLOCK, 0)"),
+        false => (libc::AF_INET, "socket(AF_INET, SOCK_STREAM|SOCK_CLOEXEC|SOCK_NONBLOCK, 0)"),
+    };
     let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: takes three integers and returns a descriptor; no pointer is involved.
-    let fd = super::check(unsafe { libc::socket(family, kind, 0) })?;
+    let fd = super::check(unsafe { libc::socket(family, kind, 0) }, call, 0, 0)?;
     // SAFETY: the kernel returned this descriptor just now and nobody else knows it.
     Ok(TcpStream::from(unsafe { OwnedFd::from_raw_fd(fd) }))
 }
@@ -69,7 +74,7 @@ pub fn tcp_socket(ipv6: bool) -> io::Result<TcpStream> {
 /// # Errors
 /// `EINPROGRESS` when it has only begun: the socket becomes writable at the end, and `take_error` says how that
 /// was. Else as connect(2).
-pub fn connect(socket: &TcpStream, to: SocketAddr) -> io::Result<()> {
+pub fn connect(socket: &TcpStream, to: SocketAddr) -> Result<()> {
     let port = to.port().to_be();
     let result = match to {
         SocketAddr::V4(to) => {
@@ -98,5 +103,6 @@ pub fn connect(socket: &TcpStream, to: SocketAddr) -> io::Result<()> {
             unsafe { libc::connect(socket.as_raw_fd(), (&raw const address).cast(), length) }
         }
     };
-    super::check(result).map(drop)
+    let failed = |failed: super::Failed| failed.about(to.to_string().as_bytes());
+    super::done(result, "connect(%, @)", socket.as_raw_fd().into(), 0).map_err(failed)
 }

@@ -4,7 +4,7 @@
 //! refused, and the acknowledgement lies ready. So a request costs two system calls and waits for nobody but
 //! the kernel's own lock; the receive time limit is there for what should not happen.
 
-use super::{check, retry};
+use super::{Failed, check, done, retry};
 use std::fmt::{self, Display};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -31,7 +31,7 @@ const ATTR_MSG: u16 = 1;
 #[derive(Debug)]
 pub struct Refusal {
     /// The errno, or the failure of the socket itself.
-    pub source: io::Error,
+    pub source: Failed,
     /// The kernel's own sentence (extended acknowledgement), empty when it gave none.
     pub text: String,
 }
@@ -53,6 +53,12 @@ impl std::error::Error for Refusal {}
 
 impl From<io::Error> for Refusal {
     fn from(source: io::Error) -> Refusal {
+        Failed::from(source).into()
+    }
+}
+
+impl From<Failed> for Refusal {
+    fn from(source: Failed) -> Refusal {
         Refusal { source, text: String::new() }
     }
 }
@@ -60,7 +66,11 @@ impl From<io::Error> for Refusal {
 impl From<Refusal> for io::Error {
     /// Keeps the errno where the kernel gave no sentence, else kind and sentence.
     fn from(refusal: Refusal) -> io::Error {
-        if refusal.text.is_empty() { refusal.source } else { io::Error::new(refusal.source.kind(), refusal) }
+        if refusal.text.is_empty() {
+            refusal.source.into()
+        } else {
+            io::Error::new(refusal.source.kind(), refusal)
+        }
     }
 }
 
@@ -73,12 +83,12 @@ impl Netlink {
     ///
     /// # Errors
     /// socket(2): no descriptor left, or a kernel without netlink.
-    pub fn open() -> io::Result<Netlink> {
+    pub fn open() -> super::Result<Netlink> {
         // SAFETY: takes three integers and returns a descriptor; no pointer is involved.
         let fd = unsafe {
             libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_ROUTE)
         };
-        let fd = check(fd)?;
+        let fd = check(fd, "socket(AF_NETLINK, SOCK_RAW|SOCK_CLOEXEC, NETLINK_ROUTE)", 0, 0)?;
         // SAFETY: the kernel returned this descriptor just now and nobody else knows it.
         let socket = Netlink(unsafe { OwnedFd::from_raw_fd(fd) });
         let patience = libc::timeval { tv_sec: PATIENCE.as_secs() as _, tv_usec: 0 };
@@ -129,7 +139,7 @@ impl Netlink {
         }
     }
 
-    fn option<T>(&self, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {
+    fn option<T>(&self, level: libc::c_int, name: libc::c_int, value: &T) -> super::Result<()> {
         let pointer: *const T = value;
         // SAFETY: `pointer` comes from a live reference and the length is that of its type.
         let result = unsafe {
@@ -141,25 +151,31 @@ impl Netlink {
                 size_of::<T>() as libc::socklen_t,
             )
         };
-        check(result).map(drop)
+        done(result, "setsockopt(%, %, %, ...)", self.0.as_raw_fd().into(), level.into())
+            .map_err(|failed| failed.and(name.into()))
     }
 
     /// An unbound, unconnected netlink socket sends to the kernel.
-    fn send(&self, message: &[u8]) -> io::Result<()> {
-        // SAFETY: pointer and length are those of a live slice that the kernel only reads.
-        retry(|| unsafe { libc::send(self.0.as_raw_fd(), message.as_ptr().cast(), message.len(), 0) as _ })
-            .map(drop)
+    fn send(&self, message: &[u8]) -> super::Result<()> {
+        let call = "sendto(%, ..., %, 0, NULL, 0)";
+        retry(call, self.0.as_raw_fd().into(), message.len() as i64, || {
+            // SAFETY: pointer and length are those of a live slice that the kernel only reads.
+            unsafe { libc::send(self.0.as_raw_fd(), message.as_ptr().cast(), message.len(), 0) as _ }
+        })
+        .map(drop)
     }
 
     /// The true length of the datagram, which may be more than fits (`MSG_TRUNC`).
-    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    fn receive(&self, buffer: &mut [u8]) -> super::Result<usize> {
         let (pointer, room) = (buffer.as_mut_ptr(), buffer.len());
-        // SAFETY: pointer and length are those of a live, exclusive slice; the kernel writes at most `room`.
-        let result =
-            retry(|| unsafe { libc::recv(self.0.as_raw_fd(), pointer.cast(), room, libc::MSG_TRUNC) as _ });
+        let call = "recvfrom(%, ..., %, MSG_TRUNC, NULL, NULL)";
+        let result = retry(call, self.0.as_raw_fd().into(), room as i64, || {
+            // SAFETY: pointer and length are those of a live, exclusive slice; the kernel writes at most `room`.
+            unsafe { libc::recv(self.0.as_raw_fd(), pointer.cast(), room, libc::MSG_TRUNC) as _ }
+        });
         match result {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                Err(io::Error::from_raw_os_error(libc::ETIMEDOUT))
+                Err(io::Error::from_raw_os_error(libc::ETIMEDOUT).into())
             }
             other => other.map(|length| length.unsigned_abs() as usize),
         }
@@ -217,7 +233,7 @@ fn verdict(message: &Reply<'_>) -> Result<(), Refusal> {
         attributes = attributes.get((4 + payload.len()).next_multiple_of(4)..).unwrap_or_default();
     }
     let errno = i32::try_from(errno).unwrap_or(libc::EIO);
-    Err(Refusal { source: io::Error::from_raw_os_error(errno), text })
+    Err(Refusal { source: io::Error::from_raw_os_error(errno).into(), text })
 }
 
 /// The u32 (host order) at `offset`, 0 where the bytes end before.

@@ -1,5 +1,6 @@
 //! Signals to other processes: through a pidfd, which cannot hit a process that reused the number, or by number.
 
+use super::Result;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -8,12 +9,13 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 /// # Errors
 /// `ESRCH` when it has ended, `EPERM` without the right (or under some seccomp filters), `ENOSYS` on an older
 /// kernel.
-pub fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+pub fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
     let no_info = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: a null siginfo asks the kernel to fill it in as for kill(2); the other arguments are integers.
     let result =
         unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, no_info, 0u32) };
-    super::check(result as libc::c_int).map(drop)
+    let call = "pidfd_send_signal(%, $, NULL, 0)";
+    super::done(result as libc::c_int, call, pidfd.as_raw_fd().into(), signal.into())
 }
 
 /// Sends `signal` to the process `pid`, whoever that is by now: kill(2). Never to a group: 0 and numbers that
@@ -21,13 +23,13 @@ pub fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
 ///
 /// # Errors
 /// `ESRCH` when there is no such process, `EPERM` without the right.
-pub fn kill(pid: u32, signal: i32) -> io::Result<()> {
+pub fn kill(pid: u32, signal: i32) -> Result<()> {
     match libc::pid_t::try_from(pid) {
         Ok(pid) if pid > 0 => {
             // SAFETY: takes two integers; no pointer is involved.
-            super::check(unsafe { libc::kill(pid, signal) }).map(drop)
+            super::done(unsafe { libc::kill(pid, signal) }, "kill(%, $)", pid.into(), signal.into())
         }
-        _ => Err(io::Error::from_raw_os_error(libc::ESRCH)),
+        _ => Err(io::Error::from_raw_os_error(libc::ESRCH).into()),
     }
 }
 
@@ -37,10 +39,10 @@ pub fn kill(pid: u32, signal: i32) -> io::Result<()> {
 /// # Errors
 /// `EPERM` without CAP_SETUID.
 #[cfg(test)]
-pub fn become_user(uid: u32) -> io::Result<()> {
+pub fn become_user(uid: u32) -> Result<()> {
     // SAFETY: takes three integers; no pointer is involved.
     let result = unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) };
-    super::check(result as libc::c_int).map(drop)
+    super::done(result as libc::c_int, "setresuid(%, %, ...)", uid.into(), uid.into())
 }
 
 #[cfg(test)]

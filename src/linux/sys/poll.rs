@@ -1,5 +1,6 @@
 //! ppoll(2): waiting on several descriptors with nanosecond time-outs.
 
+use super::Result;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
@@ -17,7 +18,7 @@ pub fn row(fd: RawFd, events: libc::c_short) -> PollFd {
 ///
 /// # Errors
 /// ppoll(2): no memory, or more rows than `RLIMIT_NOFILE`.
-pub fn poll(rows: &mut [PollFd], timeout: Option<Duration>) -> io::Result<usize> {
+pub fn poll(rows: &mut [PollFd], timeout: Option<Duration>) -> Result<usize> {
     let time = timeout.map(|left| libc::timespec {
         tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX as _),
         tv_nsec: left.subsec_nanos() as _,
@@ -26,7 +27,7 @@ pub fn poll(rows: &mut [PollFd], timeout: Option<Duration>) -> io::Result<usize>
     // SAFETY: `rows` is a live, exclusive slice of its own length; `time` is null or points to a timespec
     // that lives until the end of this function; the null mask leaves the signal mask alone.
     let ready = unsafe { libc::ppoll(rows.as_mut_ptr(), rows.len() as libc::nfds_t, time, std::ptr::null()) };
-    match super::check(ready) {
+    match super::check(ready, "ppoll(..., %, ...)", rows.len() as i64, 0) {
         Ok(ready) => Ok(ready.unsigned_abs() as usize),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
         Err(error) => Err(error),
@@ -40,7 +41,7 @@ pub fn poll(rows: &mut [PollFd], timeout: Option<Duration>) -> io::Result<usize>
 pub fn readable<const N: usize>(
     fds: &[Option<BorrowedFd<'_>>; N],
     timeout: Option<Duration>,
-) -> io::Result<[bool; N]> {
+) -> Result<[bool; N]> {
     let mut rows = fds.map(|fd| row(fd.map_or(-1, |fd| fd.as_raw_fd()), libc::POLLIN));
     poll(&mut rows, timeout)?;
     Ok(rows.map(|row| row.revents != 0))

@@ -1,5 +1,6 @@
 //! Where and how eagerly the calling thread runs, and how much CPU it has used.
 
+use super::Result;
 use std::io;
 use std::time::Duration;
 
@@ -14,11 +15,11 @@ type Mask = [libc::c_ulong; MOST_CPUS / BITS];
 ///
 /// # Errors
 /// `EINVAL` on a machine with more than 8192 CPUs.
-pub fn allowed_cpus() -> io::Result<Vec<usize>> {
+pub fn allowed_cpus() -> Result<Vec<usize>> {
     let mut mask: Mask = [0; MOST_CPUS / BITS];
     // SAFETY: `mask` outlives the call and has the length that is passed; the kernel writes whole words.
     let result = unsafe { libc::sched_getaffinity(0, size_of::<Mask>(), mask.as_mut_ptr().cast()) };
-    super::check(result)?;
+    super::check(result, "sched_getaffinity(0, %, ...)", size_of::<Mask>() as i64, 0)?;
     let set = |cpu: &usize| mask.get(cpu / BITS).is_some_and(|word| word >> (cpu % BITS) & 1 != 0);
     Ok((0..MOST_CPUS).filter(set).collect())
 }
@@ -27,24 +28,25 @@ pub fn allowed_cpus() -> io::Result<Vec<usize>> {
 ///
 /// # Errors
 /// `EINVAL`: the CPU is gone or not allowed here.
-pub fn pin_to(cpu: usize) -> io::Result<()> {
+pub fn pin_to(cpu: usize) -> Result<()> {
     let mut mask: Mask = [0; MOST_CPUS / BITS];
     match mask.get_mut(cpu / BITS) {
         Some(word) => *word = 1 << (cpu % BITS),
-        None => return Err(io::ErrorKind::InvalidInput.into()),
+        None => return Err(io::Error::from_raw_os_error(libc::EINVAL).into()),
     }
     // SAFETY: `mask` outlives the call and has the length that is passed; the kernel only reads it.
     let result = unsafe { libc::sched_setaffinity(0, size_of::<Mask>(), mask.as_ptr().cast()) };
-    super::check(result).map(drop)
+    super::done(result, "sched_setaffinity(0, %, [%])", size_of::<Mask>() as i64, cpu as i64)
 }
 
 /// Sets the nice value (-20 to 19) of the calling thread alone: setpriority(2), which on Linux takes a thread.
 ///
 /// # Errors
 /// `EACCES`, `EPERM`: below the present value without CAP_SYS_NICE or `RLIMIT_NICE`.
-pub fn set_nice(nice: i32) -> io::Result<()> {
+pub fn set_nice(nice: i32) -> Result<()> {
     // SAFETY: takes three integers; no pointer is involved. Zero is the calling thread.
-    super::check(unsafe { libc::setpriority(libc::PRIO_PROCESS as _, 0, nice) }).map(drop)
+    let result = unsafe { libc::setpriority(libc::PRIO_PROCESS as _, 0, nice) };
+    super::done(result, "setpriority(PRIO_PROCESS, 0, %)", nice.into(), 0)
 }
 
 /// CPU time that the calling thread has used so far, user and system: `CLOCK_THREAD_CPUTIME_ID`.
@@ -58,16 +60,17 @@ pub fn thread_cpu() -> Duration {
 ///
 /// # Errors
 /// `EINVAL`: there is no such process.
-pub fn process_cpu(pid: u32) -> io::Result<Duration> {
+pub fn process_cpu(pid: u32) -> Result<Duration> {
     /// `CPUCLOCK_SCHED` of linux/posix-timers.h.
     const SCHED: libc::clockid_t = 2;
     clock((!(pid as libc::clockid_t) << 3) | SCHED)
 }
 
-fn clock(id: libc::clockid_t) -> io::Result<Duration> {
+fn clock(id: libc::clockid_t) -> Result<Duration> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` outlives the call and is the timespec that clock_gettime(2) writes.
-    super::check(unsafe { libc::clock_gettime(id, &raw mut time) })?;
+    let result = unsafe { libc::clock_gettime(id, &raw mut time) };
+    super::done(result, "clock_gettime(%, ...)", id.into(), 0)?;
     Ok(Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0)))
 }
 

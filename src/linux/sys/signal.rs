@@ -51,9 +51,14 @@ pub fn number(name: &str) -> Option<i32> {
 /// `SIGTERM` for 15, `signal 40` for what has no name.
 pub fn name(number: i32) -> String {
     match label(number) {
-        [name] if *name != REAL_TIME[0] => (*name).to_owned(),
+        [name] if is_named(number) => (*name).to_owned(),
         _ => format!("signal {number}"),
     }
+}
+
+/// Whether this is the number of a signal with a name.
+pub fn is_named(number: i32) -> bool {
+    label(number) != REAL_TIME
 }
 
 /// What has no name, as the value of a label.

@@ -1,6 +1,6 @@
 //! What a process says about itself: its name, its signals, its children, its capabilities.
 
-use std::io;
+use super::Result;
 use std::os::fd::{FromRawFd, OwnedFd};
 
 /// Sets the name of the calling thread (`/proc/self/comm`), cut to 15 bytes: prctl(2), `PR_SET_NAME`.
@@ -20,10 +20,10 @@ pub fn ignore(signal: i32) {
 ///
 /// # Errors
 /// `ESRCH` when there is no such process, `ENOSYS` on an older kernel, `EPERM` under some seccomp filters.
-pub fn pidfd(pid: u32) -> io::Result<OwnedFd> {
+pub fn pidfd(pid: u32) -> Result<OwnedFd> {
     // SAFETY: pidfd_open takes two integers; no pointer is involved.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid as libc::pid_t, 0) };
-    let fd = super::check(fd as libc::c_int)?;
+    let fd = super::check(fd as libc::c_int, "pidfd_open(%, 0)", pid.into(), 0)?;
     // SAFETY: the kernel returned this descriptor just now and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

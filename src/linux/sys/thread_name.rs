@@ -9,8 +9,9 @@
 #[unsafe(no_mangle)]
 pub extern "C" fn pthread_setname_np(_own: libc::pthread_t, name: *const libc::c_char) -> libc::c_int {
     // SAFETY: PR_SET_NAME reads at most 16 bytes, up to the NUL that the caller's string ends with.
-    match super::check(unsafe { libc::prctl(libc::PR_SET_NAME, name) }) {
-        Ok(_) => 0,
+    let result = unsafe { libc::prctl(libc::PR_SET_NAME, name) };
+    match super::done(result, "prctl(PR_SET_NAME, ...)", 0, 0) {
+        Ok(()) => 0,
         Err(error) => error.raw_os_error().unwrap_or(libc::EINVAL),
     }
 }

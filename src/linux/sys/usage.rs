@@ -1,13 +1,13 @@
 //! What the process has used and may use: clocks, page size, limits.
 
-use std::io;
+use super::Result;
 use std::time::Duration;
 
 /// CPU time of all threads of this process since it began (clock_gettime(2), `CLOCK_PROCESS_CPUTIME_ID`).
 ///
 /// # Errors
 /// The kernel has no such clock.
-pub fn cpu_time() -> io::Result<Duration> {
+pub fn cpu_time() -> Result<Duration> {
     clock(libc::CLOCK_PROCESS_CPUTIME_ID)
 }
 
@@ -16,14 +16,15 @@ pub fn cpu_time() -> io::Result<Duration> {
 ///
 /// # Errors
 /// The kernel has no such clock.
-pub fn since_boot() -> io::Result<Duration> {
+pub fn since_boot() -> Result<Duration> {
     clock(libc::CLOCK_BOOTTIME)
 }
 
-fn clock(id: libc::clockid_t) -> io::Result<Duration> {
+fn clock(id: libc::clockid_t) -> Result<Duration> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is a live timespec of this frame, which the kernel fills and does not keep.
-    super::check(unsafe { libc::clock_gettime(id, &raw mut time) })?;
+    let result = unsafe { libc::clock_gettime(id, &raw mut time) };
+    super::done(result, "clock_gettime(%, ...)", id.into(), 0)?;
     Ok(Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0)))
 }
 
@@ -43,9 +44,10 @@ pub fn ticks_per_second() -> u64 {
 ///
 /// # Errors
 /// As getrlimit(2); none is known for this resource.
-pub fn open_file_limit() -> io::Result<Option<u64>> {
+pub fn open_file_limit() -> Result<Option<u64>> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is a live rlimit of this frame, which the kernel fills and does not keep.
-    super::check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
+    let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    super::done(result, "getrlimit(RLIMIT_NOFILE, ...)", 0, 0)?;
     Ok((limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur))
 }

@@ -125,7 +125,8 @@ fn a_refusal_names_what_is_missing() {
     let uid = reader.uid(ward.pid()).unwrap();
     let found = find(&mut reader, NOBODY, &lab.failure().selection).unwrap().candidates;
     let victim = Victim::hold(&mut reader, &found[0], &lab.failure().selection).unwrap().unwrap();
-    let denied = victim.forbidden(&reader, libc::SIGKILL, std::io::Error::from_raw_os_error(libc::EACCES));
+    let denied =
+        victim.forbidden(&reader, libc::SIGKILL, std::io::Error::from_raw_os_error(libc::EACCES).into());
     let wanted =
         format!("cannot send SIGKILL to {victim} of uid {uid}: Permission denied; a security module ");
     assert!(denied.to_string().starts_with(&wanted), "{denied}");
@@ -140,8 +141,9 @@ fn a_refusal_names_what_is_missing() {
         stranger.join().unwrap()
     });
     let wanted = format!(
-        "cannot send SIGTERM to {victim} of uid 0: Operation not permitted; the agent lacks CAP_KILL: \
-         add the capability KILL to the container and run it as uid 0, or run the agent as uid 0"
+        "cannot send SIGTERM to {victim} of uid 0: Operation not permitted [kill({}, SIGTERM)]; the agent \
+         lacks CAP_KILL: add the capability KILL to the container and run it as uid 0, or run the agent as uid 0",
+        ward.pid()
     );
     assert_eq!((refused.0.unwrap_err().to_string(), refused.1), (wanted, false));
     assert!(ward.0.try_wait().unwrap().is_none());
