@@ -3,6 +3,7 @@
 
 mod agent;
 mod client;
+mod common;
 mod config;
 mod disk;
 mod doctor;
