@@ -4,10 +4,13 @@
 //! 1 GiB there. Run it on a machine that does nothing else with that disk. Medians are printed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+mod figures;
+
 use chaos_agent::failures::Host;
 use chaos_agent::failures::disk::fill::Fill;
 use chaos_agent::failures::disk::place::Place;
 use chaos_agent::linux::sys::disk;
+use figures::{median, milliseconds};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;
@@ -40,29 +43,14 @@ fn main() {
     println!("disk: 1 GiB on {}, medians of {runs}", place.shown());
     drop(place);
     drop(bare(&path)); // so that neither meets groups of blocks that were never looked at
-    let floor = median(runs, || milliseconds(|| bare(&path)));
-    let filled = median(runs, || milliseconds(|| ours(&path)));
+    let floor = median((0..runs).map(|_| milliseconds(|| bare(&path))));
+    let filled = median((0..runs).map(|_| milliseconds(|| ours(&path))));
     println!("floor: one fallocate       {floor:8.2} ms");
     println!("fill                       {filled:8.2} ms = {:+.2} ms (goal: 20)", filled - floor);
     for (name, who) in [("bare", "floor: a bare holder"), ("ours", "the fault")] {
-        let back = median(runs, || back_after_kill(name, &path));
+        let back = median((0..runs).map(|_| back_after_kill(name, &path)));
         println!("space back after kill -9   {back:8.2} ms, {who} (goal: at once)");
     }
-}
-
-fn median(runs: usize, mut work: impl FnMut() -> f64) -> f64 {
-    let mut values: Vec<f64> = (0..runs).map(|_| work()).collect();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-/// How long `work` takes; what it returns is dropped after that.
-fn milliseconds<T>(work: impl FnOnce() -> T) -> f64 {
-    let start = Instant::now();
-    let made = work();
-    let took = start.elapsed();
-    drop(made);
-    took.as_secs_f64() * 1e3
 }
 
 fn place(path: &Path) -> Place {

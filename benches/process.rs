@@ -3,11 +3,14 @@
 //! out, and named, where the machine does not have them. `cargo bench --bench process -- kill` leaves the scans out.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+mod figures;
+
 use chaos_agent::cancel::Cancel;
 use chaos_agent::failures::{Facts, Failure, Host, Injection, Outcome, kind};
 use chaos_agent::linux::proc::{Process, Reader};
 use chaos_agent::revert::guard::Guard;
 use chaos_agent::settings::{Report, Section, parse};
+use figures::{median, milliseconds};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
@@ -45,24 +48,17 @@ fn say(what: &str, figure: f64, goal: f64, unit: &str) {
     println!("{what:<48} {figure:>9.3} {unit:<6} goal {goal:>8.3}  {verdict}");
 }
 
-fn median(mut run: impl FnMut()) -> f64 {
+/// Of five runs, in milliseconds.
+fn typical(mut run: impl FnMut()) -> f64 {
     run(); // the kernel allocates names and inodes of new processes once
-    let mut times: Vec<f64> = (0..5)
-        .map(|_| {
-            let start = Instant::now();
-            run();
-            start.elapsed().as_secs_f64() * 1000.0
-        })
-        .collect();
-    times.sort_by(f64::total_cmp);
-    times[2]
+    median((0..5).map(|_| milliseconds(&mut run)))
 }
 
 fn scan_of(size: usize, python: Option<&Path>) -> f64 {
     let mut seen = 0;
     let mut reader = Reader::new(Path::new("/proc")).unwrap();
     let needle = b"no-such-victim";
-    let ours = median(|| {
+    let ours = typical(|| {
         seen = 0;
         let visit = &mut |process: &Process<'_>| {
             seen += 1;
@@ -70,7 +66,7 @@ fn scan_of(size: usize, python: Option<&Path>) -> f64 {
         };
         reader.scan(visit).unwrap();
     });
-    let floor = median(|| assert!(bare_loop() >= size));
+    let floor = typical(|| assert!(bare_loop() >= size));
     println!("{size} sleeping processes of our own, {seen} in all");
     println!("{:<48} {floor:>9.3} ms", "bare loop over comm and cmdline");
     say("scan", ours, floor * FLOOR_TIMES, "ms");
@@ -86,7 +82,7 @@ fn scan_of(size: usize, python: Option<&Path>) -> f64 {
         Command::new("pgrep").args(["-f", "no-such-victim-[x]"]).status().is_ok_and(|s| s.code() == Some(1))
     };
     if pgrep() {
-        println!("{:<48} {:>9.3} ms", "pgrep -f", median(|| assert!(pgrep())));
+        println!("{:<48} {:>9.3} ms", "pgrep -f", typical(|| assert!(pgrep())));
     } else {
         println!("pgrep: left out, because it is not here");
     }
@@ -132,10 +128,8 @@ fn kill() {
         whole.push(took.as_secs_f64() * 1000.0);
         beyond.push(took.saturating_sub(scan).as_secs_f64() * 1000.0);
     }
-    whole.sort_by(f64::total_cmp);
-    beyond.sort_by(f64::total_cmp);
-    println!("{:<48} {:>9.3} ms", "kill: scan, SIGKILL, death", whole[7]);
-    say("kill: decision to death", beyond[7], 1.0, "ms");
+    println!("{:<48} {:>9.3} ms", "kill: scan, SIGKILL, death", median(whole));
+    say("kill: decision to death", median(beyond), 1.0, "ms");
 }
 
 /// An entry of type process.

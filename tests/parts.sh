@@ -77,3 +77,16 @@ unpack() {
     rm -rf "$folder" && mkdir -p "$folder"
     dpkg-deb -x "$deb" "$folder" && rm -f "$deb" && touch "$folder/.complete"
 }
+
+# python_packages FOLDER PACKAGE...: a virtual environment with these packages, made anew when they change.
+python_packages() {
+    local venv=$1
+    shift
+    [ "$(cat "$venv/.versions" 2>/dev/null)" != "$*" ] || return 0
+    [ -z "$OFFLINE" ] || return 1
+    rm -rf "$venv"
+    python3 -m venv "$venv" >/dev/null 2>&1 ||
+        { install_packages python3-venv && python3 -m venv "$venv"; } || return 1
+    "$venv/bin/pip" -q --disable-pip-version-check install "$@" || return 1
+    echo "$*" >"$venv/.versions"
+}

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_yaml::Value;
 
-use crate::manifests::said;
+use crate::common::output::words;
 use crate::support::Folder;
 use crate::yaml::{at, documents, list, named, of_kind, read, text};
 
@@ -18,7 +18,7 @@ const WORKLOADS: &str = include_str!("workloads.yaml");
 fn build(folder: &Path) -> Result<String, String> {
     let output = Command::new("kubectl").arg("kustomize").arg(folder).output().unwrap();
     let built = String::from_utf8(output.stdout.clone()).unwrap();
-    output.status.success().then_some(built).ok_or_else(|| said(&output))
+    output.status.success().then_some(built).ok_or_else(|| words(&output))
 }
 
 /// An overlay of [`WORKLOADS`] with some components of `deploy/kustomize`, in their order, built.

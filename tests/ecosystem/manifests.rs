@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
+use crate::common::output::words;
 use crate::kustomize;
 use crate::support::{Folder, binary};
 use crate::yaml::{self, at, of_kind, text};
@@ -23,10 +24,6 @@ const BUILT: [&str; 4] = [
     "deploy/kustomize/classic",
     "kustomization.yaml",
 ];
-
-pub fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
 
 /// The files in `deploy/` that Kubernetes reads.
 fn manifests() -> Vec<PathBuf> {
@@ -50,7 +47,7 @@ fn unknown(kind: &str, version: &str) -> bool {
 fn refused(files: &[PathBuf], version: &str) -> (Vec<String>, usize) {
     let mut command = Command::new("kubernetes-validate");
     let output = command.args(["--strict", "-k", version]).args(files).output().unwrap();
-    let text = said(&output);
+    let text = words(&output);
     let (taken, others): (Vec<_>, Vec<_>) = text
         .lines()
         .filter(|line| !line.trim().is_empty())
@@ -115,7 +112,7 @@ fn compose_takes_the_compose_file() {
         command.args(["--builtin-schema", "vendor.compose-spec"]).arg(file).output().unwrap()
     };
     let output = check(Path::new("deploy/plain/compose.yaml"));
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", words(&output));
 
     let folder = Folder::new();
     let text = fs::read_to_string("deploy/plain/compose.yaml").unwrap().replace("mem_limit:", "mem_limt:");
@@ -150,6 +147,6 @@ fn the_agent_takes_every_config_that_comes_with_it() {
     }
     for file in files {
         let output = Command::new(binary()).arg("validate").arg(&file).output().unwrap();
-        assert!(output.status.success(), "{}: {}", file.display(), said(&output));
+        assert!(output.status.success(), "{}: {}", file.display(), words(&output));
     }
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use serde_yaml::Value;
 
-use crate::manifests::said;
+use crate::common::output::words;
 use crate::prometheus::Prometheus;
 use crate::support::{Agent, Folder, Victim, wait_for};
 use crate::yaml::{at, list, of_kind, read, text};
@@ -20,7 +20,7 @@ const ANNOTATIONS: &str = "deploy/monitoring/annotations.json";
 
 fn promtool(arguments: &[&str]) -> Result<(), String> {
     let output = Command::new("promtool").args(arguments).output().unwrap();
-    if output.status.success() { Ok(()) } else { Err(said(&output)) }
+    if output.status.success() { Ok(()) } else { Err(words(&output)) }
 }
 
 fn rules() -> Vec<Value> {

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_yaml::Value;
 
-use crate::manifests::said;
+use crate::common::output::words;
 use crate::support::Folder;
 use crate::yaml::{at, documents, list, named, of_kind, read, text};
 
@@ -24,7 +24,7 @@ fn ask(policy: &str, object: &str, namespace: &str, request: &[&str]) -> Result<
         .arg(folder.write("namespace.yaml", namespace))
         .args(request);
     let output = command.output().unwrap();
-    let failed = || Err(said(&output));
+    let failed = || Err(words(&output));
     if output.status.success() {
         Ok(documents(&String::from_utf8_lossy(&output.stdout)).remove(0))
     } else {
@@ -150,7 +150,7 @@ fn a_profile_decides_user_and_capabilities() {
             .arg(&file.0)
             .output()
             .unwrap();
-        assert!(checked.status.success() && said(&checked).contains("passed"), "{}", said(&checked));
+        assert!(checked.status.success() && words(&checked).contains("passed"), "{}", words(&checked));
     }
 }
 

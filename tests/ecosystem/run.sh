@@ -25,17 +25,9 @@ prometheus() {
     promtool --version >/dev/null
 }
 
-# Made anew when the wanted versions change.
 validators() {
-    local venv=$FOLDER/venv
-    PATH=$venv/bin:$PATH
-    [ "$(cat "$venv/.versions" 2>/dev/null)" != "${VALIDATORS[*]}" ] || return 0
-    [ -z "$OFFLINE" ] || return 1
-    rm -rf "$venv"
-    python3 -m venv "$venv" >/dev/null 2>&1 ||
-        { install_packages python3-venv && python3 -m venv "$venv"; } || return 1
-    "$venv/bin/pip" -q --disable-pip-version-check install "${VALIDATORS[@]}" || return 1
-    echo "${VALIDATORS[*]}" >"$venv/.versions"
+    PATH=$FOLDER/venv/bin:$PATH
+    python_packages "$FOLDER/venv" "${VALIDATORS[@]}"
 }
 
 # One whose kustomize knows components: 1.21 and newer.

@@ -4,9 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use serde_yaml::Value;
+use serde_json::Value;
 
-use crate::support::{REFERENCE, archive, boards, folder, home, json, oci, product, run, words};
+use crate::common::output::words;
+use crate::support::{REFERENCE, archive, boards, folder, home, json, oci, product, run};
 
 fn tar(arguments: &[&str], file: &Path) -> String {
     run(Command::new("tar").args(arguments).arg(file))
@@ -91,7 +92,7 @@ fn every_board_is_in_the_index_of_all_with_its_platform() {
     run(Command::new("tar").arg("-C").arg(&unpacked).arg("-xf").arg(&file));
     let top = read(&unpacked.join("index.json"));
     let index = read(&blob(&unpacked, &top["manifests"][0]));
-    let manifests = index["manifests"].as_sequence().unwrap();
+    let manifests = index["manifests"].as_array().unwrap();
     assert_eq!(manifests.len(), pairs.len());
     for (entry, pair) in manifests.iter().zip(&pairs) {
         let config = read(&blob(&unpacked, &read(&blob(&unpacked, entry))["config"]));

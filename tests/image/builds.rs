@@ -3,7 +3,8 @@
 use std::fs;
 use std::process::Command;
 
-use crate::support::{boards, folder, given, home, product, root, run, words};
+use crate::common::output::words;
+use crate::support::{boards, folder, given, home, product, root, run};
 
 /// What `run.sh` has put there is what one carries to a machine without a network: the project and its crates.
 #[test]

@@ -4,40 +4,23 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{
-    Daemon, REFERENCE, archive, boards, folder, home, json, oci, product, root, run, words,
-};
+use serde_json::Value;
 
-/// What podman must not take from the machine that the tests run on.
-const SETTINGS: &str = r#"[containers]
-default_ulimits = ["nofile=1024:1024", "nproc=1000:1000"]
-[engine]
-runtime = "runc"
-cgroup_manager = "cgroupfs"
-events_logger = "file"
-"#;
+use crate::common::daemon::Daemon;
+use crate::common::output::words;
+use crate::common::podman::{Store, stage};
+use crate::support::{REFERENCE, archive, boards, folder, home, json, oci, product, root, run};
 
 /// podman on an empty store of this test's own.
-struct Podman(std::path::PathBuf);
+struct Podman(Store);
 
 impl Podman {
     fn new(name: &str) -> Podman {
-        let home = folder(name);
-        fs::write(home.join("containers.conf"), SETTINGS).unwrap();
-        Podman(home)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new("podman");
-        command.env("CONTAINERS_CONF", self.0.join("containers.conf"));
-        command.args(["--storage-driver", "vfs", "--root"]).arg(self.0.join("store"));
-        command.arg("--runroot").arg(self.0.join("run")).arg("--tmpdir").arg(self.0.join("tmp"));
-        command.args(arguments);
-        command
+        Podman(Store::new(folder(name)))
     }
 
     fn run(&self, arguments: &[&str]) -> String {
-        run(&mut self.command(arguments))
+        run(&mut self.0.command(arguments))
     }
 }
 
@@ -61,13 +44,11 @@ fn podman_loads_and_runs_it_and_it_is_the_image_of_dockerfile_scratch() {
     assert!(podman.run(&["load", "-q", "-i", file.to_str().unwrap()]).contains(REFERENCE));
     assert_eq!(podman.run(&[&["run"], &LOCKED_DOWN[..], &[REFERENCE, "version"]].concat()), version());
     // Without a command it does what the Dockerfile says: run, which finds no config here.
-    let output = podman.command(&[&["run"], &LOCKED_DOWN[..], &[REFERENCE]].concat()).output().unwrap();
+    let output = podman.0.command(&[&["run"], &LOCKED_DOWN[..], &[REFERENCE]].concat()).output().unwrap();
     assert_eq!(output.status.code(), Some(64), "{}", words(&output));
 
     let context = folder("context");
-    fs::create_dir_all(context.join("dist")).unwrap();
-    fs::copy(product(), context.join("dist/chaos-agent-linux-amd64")).unwrap();
-    fs::copy(root().join("Dockerfile.scratch"), context.join("Dockerfile.scratch")).unwrap();
+    stage(&context, root(), &product());
     let (version, revision) = (format!("VERSION={}", env!("CARGO_PKG_VERSION")), "REVISION=0123abc");
     let dockerfile = context.join("Dockerfile.scratch");
     podman.run(&[
@@ -92,13 +73,11 @@ fn podman_loads_and_runs_it_and_it_is_the_image_of_dockerfile_scratch() {
     for key in ["Architecture", "Os"] {
         assert_eq!(loaded[key], built[key], "{key}");
     }
-    let of_project = |(name, _): &(&serde_yaml::Value, &serde_yaml::Value)| {
-        name.as_str().unwrap().starts_with("org.opencontainers.image.")
-    };
-    let labels = built["Labels"].as_mapping().unwrap().iter().filter(of_project).collect::<Vec<_>>();
+    let of_project = |(name, _): &(&String, &Value)| name.starts_with("org.opencontainers.image.");
+    let labels = built["Labels"].as_object().unwrap().iter().filter(of_project).collect::<Vec<_>>();
     assert_eq!(labels.len(), 5, "{labels:?}");
     for (name, value) in labels {
-        assert_eq!(&loaded["Labels"][name.as_str().unwrap()], value, "{name:?}");
+        assert_eq!(&loaded["Labels"][name], value, "{name:?}");
     }
 }
 
@@ -131,7 +110,7 @@ fn containerd() -> Daemon {
         command.arg("--config").arg(folder.join("config.toml"));
         command
     };
-    Daemon::start("chaos-ctr", command, |folder| ctr(folder, &["version"]))
+    Daemon::start("ctr", command, |folder| ctr(folder, &["version"]))
 }
 
 fn ctr(folder: &Path, arguments: &[&str]) -> Command {
@@ -143,7 +122,7 @@ fn ctr(folder: &Path, arguments: &[&str]) -> Command {
 #[test]
 fn containerd_imports_and_runs_it_under_its_own_name() {
     let daemon = containerd();
-    let ctr = |arguments: &[&str]| run(&mut ctr(&daemon.folder, arguments));
+    let ctr = |arguments: &[&str]| run(&mut ctr(daemon.folder(), arguments));
     let file = archive("ctr.tar");
     ctr(&["images", "import", "--snapshotter", "native", file.to_str().unwrap()]);
     assert_eq!(ctr(&["images", "ls", "-q"]).trim(), REFERENCE);
@@ -154,7 +133,7 @@ fn containerd_imports_and_runs_it_under_its_own_name() {
 #[test]
 fn containerd_imports_every_platform_of_the_index_of_all() {
     let daemon = containerd();
-    let ctr = |arguments: &[&str]| run(&mut ctr(&daemon.folder, arguments));
+    let ctr = |arguments: &[&str]| run(&mut ctr(daemon.folder(), arguments));
     let file = index_of_all("ctr-all.tar");
     ctr(&["images", "import", "--all-platforms", "--snapshotter", "native", file.to_str().unwrap()]);
     let listed = ctr(&["images", "ls"]);
@@ -189,8 +168,8 @@ fn docker_loads_and_runs_it() {
         command.env("DOCKER_HOST", format!("unix://{}/socket", folder.display())).args(arguments);
         command
     };
-    let daemon = Daemon::start("chaos-docker", command, |folder| docker(folder, &["version"]));
-    let docker = |arguments: &[&str]| run(&mut docker(&daemon.folder, arguments));
+    let daemon = Daemon::start("docker", command, |folder| docker(folder, &["version"]));
+    let docker = |arguments: &[&str]| run(&mut docker(daemon.folder(), arguments));
     let file = archive("docker.tar");
     assert!(docker(&["load", "-q", "-i", file.to_str().unwrap()]).contains(REFERENCE));
     let locked_down =

@@ -5,6 +5,7 @@
 
 mod archive;
 mod builds;
+mod common;
 mod engines;
 mod sbom;
 mod support;

@@ -15,17 +15,6 @@ readonly VALIDATOR="cyclonedx-python-lib[json-validation]==11.12.0" FOLDER=$TARG
 read -ra architectures <<<"$1"
 shift
 
-validator() { # made anew when the wanted version changes
-    local venv=$FOLDER/venv
-    [ "$(cat "$venv/.version" 2>/dev/null)" != "$VALIDATOR" ] || return 0
-    [ -z "$OFFLINE" ] || return 1
-    rm -rf "$venv"
-    python3 -m venv "$venv" >/dev/null 2>&1 ||
-        { install_packages python3-venv && python3 -m venv "$venv"; } || return 1
-    "$venv/bin/pip" -q --disable-pip-version-check install "$VALIDATOR" || return 1
-    echo "$VALIDATOR" >"$venv/.version"
-}
-
 # The project's files in another folder, with the crates beside them: what one carries to a machine without a network.
 carried_folder() {
     local to=$FOLDER/carried
@@ -43,7 +32,7 @@ provide podman=podman runc=runc conmon=conmon catatonit=catatonit ctr=containerd
     qemu-aarch64-static=qemu-user-static unshare=util-linux || lacking "packages for the image tier"
 # docker's own client: a machine may have another program of this name.
 provide dockerd=docker.io || lacking "docker.io"
-validator || lacking "pip install $VALIDATOR"
+python_packages "$FOLDER/venv" "$VALIDATOR" || lacking "pip install $VALIDATOR"
 carried_folder || lacking "the crates that cargo vendor copies"
 
 say "the program tier's program, for the other machines"

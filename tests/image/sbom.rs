@@ -41,7 +41,7 @@ fn it_lists_what_runs_and_nothing_else_with_the_checksums_of_cargo_lock() {
     let list = json(&fs::read_to_string(home().join("archive.cdx.json")).unwrap());
     let locked = locked();
     let mut names = Vec::new();
-    for part in list["components"].as_sequence().unwrap() {
+    for part in list["components"].as_array().unwrap() {
         let name = part["name"].as_str().unwrap();
         names.push(name);
         if name == "rust-std" {

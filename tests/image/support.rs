@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
-use serde_yaml::Value;
+use serde_json::Value;
+
+use crate::common::output::words;
 
 /// The full reference under which every archive brings the image.
 pub const REFERENCE: &str = concat!("localhost/chaos-agent:", env!("CARGO_PKG_VERSION"));
@@ -36,11 +37,6 @@ pub fn folder(name: &str) -> PathBuf {
     let _ = fs::remove_dir_all(&path);
     fs::create_dir_all(&path).unwrap();
     path
-}
-
-/// Everything that a command printed.
-pub fn words(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 /// Runs a command that must succeed and gives its standard output.
@@ -76,45 +72,7 @@ pub fn boards() -> Vec<(String, PathBuf)> {
     pairs.map(|(board, path)| (board.to_owned(), path.into())).collect()
 }
 
-/// JSON is YAML.
+/// JSON as a tree.
 pub fn json(text: &str) -> Value {
-    serde_yaml::from_str(text).unwrap_or_else(|error| panic!("{error} in {text}"))
-}
-
-/// A daemon of this test alone, in a short folder of its own, which ends with it.
-pub struct Daemon {
-    pub folder: PathBuf,
-    child: Child,
-}
-
-impl Daemon {
-    /// Starts `command` on a new folder and waits until `answers` succeeds.
-    pub fn start(
-        name: &str,
-        command: impl Fn(&Path) -> Command,
-        answers: impl Fn(&Path) -> Command,
-    ) -> Daemon {
-        let folder = std::env::temp_dir().join(format!("{name}-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let log = fs::File::create(folder.join("log")).unwrap();
-        let mut command = command(&folder);
-        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        let mut daemon = Daemon { child: command.spawn().unwrap(), folder };
-        let end = Instant::now() + Duration::from_secs(120);
-        while !answers(&daemon.folder).output().unwrap().status.success() {
-            let log = || fs::read_to_string(daemon.folder.join("log")).unwrap_or_default();
-            assert!(daemon.child.try_wait().unwrap().is_none(), "{name} has ended: {}", log());
-            assert!(Instant::now() < end, "{name} does not answer: {}", log());
-            std::thread::park_timeout(Duration::from_millis(50));
-        }
-        daemon
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
-        let _ = self.child.wait();
-        let _ = fs::remove_dir_all(&self.folder);
-    }
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in {text}"))
 }

@@ -1,16 +1,15 @@
 //! disk on file systems of its own: to the last block, within quotas, in a container whose files are memory.
 
+use crate::common::space::{self, MIB, taken};
 use crate::grouped::{Agent, LIMIT};
 use crate::support::{Cgroup, agent_path, run, wait_for};
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
-
-const MIB: u64 = 1 << 20;
 
 /// A file system that is mounted at `point` while this lives.
 pub struct Volume {
@@ -47,15 +46,7 @@ impl Volume {
     }
 
     fn free(&self) -> u64 {
-        let name = CString::new(self.point.to_str().unwrap()).unwrap();
-        // SAFETY: statvfs is plain data for which zero bytes are a valid value.
-        #[allow(unsafe_code)]
-        let mut answer: libc::statvfs = unsafe { std::mem::zeroed() };
-        // SAFETY: `name` and `answer` outlive the call.
-        #[allow(unsafe_code)]
-        let result = unsafe { libc::statvfs(name.as_ptr(), &raw mut answer) };
-        assert_eq!(result, 0);
-        answer.f_bavail * answer.f_frsize
+        space::free(&self.point)
     }
 
     /// An agent with one fault here, as this user.
@@ -85,14 +76,6 @@ impl Drop for Volume {
         }
         assert!(std::thread::panicking() || unmounted.is_ok_and(|status| status.success()), "still in use");
     }
-}
-
-/// Bytes that the files without a name take which this agent holds open here.
-fn taken(agent: &Agent, folder: &Path) -> u64 {
-    let links = fs::read_dir(format!("/proc/{}/fd", agent.process.0.id())).unwrap().flatten();
-    let ours = links.filter(|link| fs::read_link(link.path()).is_ok_and(|target| target.starts_with(folder)));
-    let files = ours.flat_map(|link| fs::metadata(link.path()).ok()).filter(|data| data.is_file());
-    files.map(|data| data.blocks() * 512).sum()
 }
 
 fn kill_9(agent: &mut Agent) {
@@ -127,7 +110,7 @@ fn others_that_fill_the_disk_get_the_space_back_first() {
     let volume = Volume::ext4();
     let agent = volume.agent(0, "mb: 16, headroom_mb: 16, duration_seconds: 3600");
     agent.wait_active("disk");
-    assert!((16 * MIB..17 * MIB).contains(&taken(&agent, &volume.point)));
+    assert!((16 * MIB..17 * MIB).contains(&taken(agent.process.0.id(), &volume.point)));
     let mut file = File::create(volume.point.join("grows")).unwrap();
     let more = volume.free() - 10 * MIB;
     for _ in 0..more / MIB {
@@ -137,7 +120,10 @@ fn others_that_fill_the_disk_get_the_space_back_first() {
     let line = agent.wait_log("gave 16 MiB back after");
     assert!(line.contains("of /tmp/volume (ext4) only ") && line.contains(" and 16 MiB must stay"), "{line}");
     agent.wait_log("fault: success");
-    assert_eq!((agent.metric("chaos_disk_shortened_total"), taken(&agent, &volume.point)), (1.0, 0));
+    assert_eq!(
+        (agent.metric("chaos_disk_shortened_total"), taken(agent.process.0.id(), &volume.point)),
+        (1.0, 0)
+    );
 }
 
 #[test]
@@ -146,7 +132,7 @@ fn a_file_system_without_fallocate_is_written_to() {
     let volume = Volume::new("busybox mke2fs", "rw");
     let mut agent = volume.agent(0, "mb: 20, headroom_mb: 8, duration_seconds: 3600");
     agent.wait_active("disk");
-    assert!(taken(&agent, &volume.point) >= 20 * MIB);
+    assert!(taken(agent.process.0.id(), &volume.point) >= 20 * MIB);
     kill_9(&mut agent);
     wait_for(LIMIT, "the space", || (volume.free() > 50 * MIB).then_some(()));
 }

@@ -1,9 +1,10 @@
 //! An agent in a control group, with one fault that happens at once, and what it says.
 
-use crate::support::{Cgroup, Running, agent_path, wait_for};
+use crate::common::http::{get, sample};
+use crate::common::running::Running;
+use crate::common::wait::until;
+use crate::support::{Cgroup, agent_path, wait_for};
 use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -49,25 +50,13 @@ impl Agent {
 
     /// Waits for a log line with this in it.
     pub fn wait_log(&self, needle: &str) -> String {
-        let end = std::time::Instant::now() + LIMIT;
-        loop {
-            if let Some(line) = self.log().lines().find(|line| line.contains(needle)) {
-                return line.to_owned();
-            }
-            assert!(std::time::Instant::now() < end, "no {needle:?} in the log:\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let found = || self.log().lines().find(|line| line.contains(needle)).map(str::to_owned);
+        until(LIMIT, &format!("{needle:?} in the log"), found, || self.log())
     }
 
     /// The value of a sample, by its whole name with labels.
     pub fn metric(&self, name: &str) -> f64 {
-        wait_for(LIMIT, name, || {
-            let mut stream = TcpStream::connect(("127.0.0.1", PORT)).ok()?;
-            write!(stream, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
-            let mut text = String::new();
-            stream.read_to_string(&mut text).ok()?;
-            text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
-        })
+        wait_for(LIMIT, name, || sample(&get(PORT, "/metrics").ok()?.1, name))
     }
 
     /// Waits until the fault of this kind is in force.

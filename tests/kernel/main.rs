@@ -2,6 +2,7 @@
 //! netem, cgroup v2 limits and network namespaces are real and iproute2 is the judge. One test at a time.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+mod common;
 mod cpu;
 mod disk;
 mod doctor;

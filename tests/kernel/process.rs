@@ -1,8 +1,9 @@
 //! A victim that no signal reaches: its system call cannot be broken off.
 
+use crate::common::running::Running;
 use crate::disk::Volume;
 use crate::grouped::{Agent, LIMIT};
-use crate::support::{Running, agent_path, wait_for};
+use crate::support::{agent_path, wait_for};
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;

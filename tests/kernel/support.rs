@@ -3,10 +3,11 @@
 
 #![allow(dead_code, reason = "not every case needs every hand")]
 
+use crate::common::wait::until;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output};
+use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,17 +22,9 @@ pub fn agent_path() -> PathBuf {
     std::env::var_os("CHAOS_AGENT").map_or_else(|| PathBuf::from("/chaos-agent"), PathBuf::from)
 }
 
-/// Asks `probe` until it gives something, and fails the test when `limit` passes first. The pause between two
-/// tries is short beside anything that a case waits for.
-pub fn wait_for<T>(limit: Duration, what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + limit;
-    loop {
-        if let Some(found) = probe() {
-            return found;
-        }
-        assert!(Instant::now() < end, "waited {limit:?} in vain for {what}");
-        thread::sleep(Duration::from_millis(5));
-    }
+/// Asks `probe` until it gives something, and fails the test when `limit` passes first.
+pub fn wait_for<T>(limit: Duration, what: &str, probe: impl FnMut() -> Option<T>) -> T {
+    until(limit, what, probe, String::new)
 }
 
 /// Runs a command line (words by blanks, no shell) and gives its output; fails the test when it fails.
@@ -217,15 +210,5 @@ impl Drop for Cgroup {
         while fs::remove_dir(&self.path).is_err() && Instant::now() < end {
             thread::sleep(Duration::from_millis(5));
         }
-    }
-}
-
-/// A process that a case started; killed and waited for when the case ends, however it ends.
-pub struct Running(pub Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }

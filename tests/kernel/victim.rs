@@ -1,6 +1,7 @@
 //! A real victim: redis-server in the agent's namespace, and what redis-cli sees from another.
 
-use crate::support::{Link, Running, wait_for};
+use crate::common::running::Running;
+use crate::support::{Link, wait_for};
 use crate::wire::*;
 use std::fs::File;
 

@@ -1,9 +1,14 @@
 //! The agent with a network fault between two namespaces, and what a UDP datagram meets on its way between them.
 
-use crate::support::{Link, Namespace, Running, agent_path, tc, wait_for};
+pub use crate::common::http::get_from;
+use crate::common::http::{get, sample};
+use crate::common::namespace;
+use crate::common::running::Running;
+pub use crate::common::signal::kill;
+use crate::common::wait::until;
+use crate::support::{Link, Namespace, agent_path, tc, wait_for};
 use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::process::Command;
@@ -22,14 +27,7 @@ pub fn inside<T: Send + 'static>(
     space: &Namespace,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> JoinHandle<T> {
-    let file = File::open(format!("/run/netns/{}", space.name)).unwrap();
-    std::thread::spawn(move || {
-        #[allow(unsafe_code)]
-        // SAFETY: the descriptor lives until the end of this closure; only this thread changes its namespace.
-        let entered = unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) };
-        assert_eq!(entered, 0, "setns: {}", std::io::Error::last_os_error());
-        work()
-    })
+    namespace::inside(File::open(format!("/run/netns/{}", space.name)).unwrap(), work)
 }
 
 /// An agent inside a namespace, with one network fault.
@@ -70,14 +68,7 @@ impl Agent {
     /// Waits for a log line with this in it.
     pub fn wait_log(&self, needle: &str) -> String {
         let found = || self.log().lines().find(|line| line.contains(needle)).map(str::to_owned);
-        let end = Instant::now() + LIMIT;
-        loop {
-            if let Some(line) = found() {
-                return line;
-            }
-            assert!(Instant::now() < end, "no {needle:?} in the log:\n{}", self.log());
-            std::thread::park_timeout(Duration::from_millis(5));
-        }
+        until(LIMIT, &format!("{needle:?} in the log"), found, || self.log())
     }
 
     pub fn signal(&self, signal: i32) {
@@ -92,39 +83,19 @@ impl Agent {
 
     /// Waits until the fault is in force, as the metrics tell.
     pub fn wait_active(&self, space: &Namespace) {
-        let end = Instant::now() + LIMIT;
-        while metric(space, "chaos_injection_active{failure_type=\"network\"}") != Some(1.0) {
-            assert!(Instant::now() < end && !self.log().contains(" ERROR "), "not active:\n{}", self.log());
-            std::thread::park_timeout(Duration::from_millis(5));
-        }
+        let active = || {
+            assert!(!self.log().contains(" ERROR "), "not active:\n{}", self.log());
+            let value = metric(space, "chaos_injection_active{failure_type=\"network\"}");
+            (value == Some(1.0)).then_some(())
+        };
+        until(LIMIT, "active fault", active, || self.log());
     }
-}
-
-pub fn kill(pid: u32, signal: i32) {
-    #[allow(unsafe_code)]
-    // SAFETY: takes two integers.
-    let result = unsafe { libc::kill(pid as i32, signal) };
-    assert_eq!(result, 0, "kill {pid}: {}", std::io::Error::last_os_error());
 }
 
 /// A sample of the exporter, asked over the loopback of its namespace.
 pub fn metric(space: &Namespace, name: &str) -> Option<f64> {
     let name = name.to_owned();
-    let found = inside(space, move || {
-        let text = scrape(SocketAddr::from(([127, 0, 0, 1], PORT))).ok()?;
-        text.lines().find_map(|line| line.strip_prefix(name.as_str())?.strip_prefix(' ')?.parse().ok())
-    });
-    found.join().unwrap()
-}
-
-/// `/metrics`, from wherever the calling thread is.
-pub fn scrape(at: SocketAddr) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&at, Duration::from_secs(20))?;
-    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text)?;
-    Ok(text)
+    inside(space, move || sample(&get(PORT, "/metrics").ok()?.1, &name)).join().unwrap()
 }
 
 /// Everything about queues, filters and interfaces that a fault may change, to compare before with after.

@@ -2,65 +2,69 @@
 //! what Compose publishes and bridges is not of this machine.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::{Command, Output};
 
-use crate::pod::DEADLINE;
-use crate::podman::{AGENT_IMAGE, app_image, home, images, podman, root, words};
+use tempfile::TempDir;
+
+use crate::common::daemon::Daemon;
+use crate::common::output::words;
+use crate::common::proc::state;
+use crate::common::wait::until;
+use crate::pod::{DEADLINE, fetch};
+use crate::podman::{AGENT_IMAGE, app_image, home, images, podman, root};
 
 struct Docker {
-    folder: PathBuf,
-    daemon: Child,
+    daemon: Daemon,
+    /// What it keeps, and room for archives; dropped after it.
+    folder: TempDir,
+}
+
+/// A command that talks to the daemon in this folder.
+fn client(folder: &Path, program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.env("DOCKER_HOST", format!("unix://{}/socket", folder.display())).env_remove("DOCKER_CONTEXT");
+    command
 }
 
 impl Docker {
     fn start() -> Docker {
         images();
-        let folder = home().join("docker");
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).unwrap();
-        // A socket's path may have 107 bytes: not below a deep target folder.
-        let state = PathBuf::from(format!("/tmp/chaos-docker-{}", std::process::id()));
-        let mut command = Command::new("unshare");
-        // With the loopback interface, on which Compose publishes a port.
-        let ready = "ip link set lo up && exec dockerd \"$@\"";
-        command.args(["--net", "--mount", "--", "/bin/sh", "-c", ready, "sh", "--storage-driver", "vfs"]);
-        command.args(["--iptables=false", "--ip6tables=false", "--data-root"]).arg(folder.join("data"));
-        command.arg("--exec-root").arg(state.join("exec")).arg("--pidfile").arg(state.join("pid"));
-        command.arg("--host").arg(format!("unix://{}", state.join("socket").display()));
-        let log = fs::File::create(folder.join("log")).unwrap();
-        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).process_group(0);
-        fs::create_dir_all(&state).unwrap();
-        let docker = Docker { folder, daemon: command.spawn().expect("unshare starts") };
-        docker.wait("Docker daemon", || docker.run(&["info"]).status.success().then_some(()));
+        let folder = tempfile::Builder::new().prefix("docker-").tempdir_in(home()).unwrap();
+        let command = |state: &Path| {
+            let mut command = Command::new("unshare");
+            // With the loopback interface, on which Compose publishes a port.
+            let ready = "ip link set lo up && exec dockerd \"$@\"";
+            command.args(["--net", "--mount", "--", "/bin/sh", "-c", ready, "sh", "--storage-driver", "vfs"]);
+            command
+                .args(["--iptables=false", "--ip6tables=false", "--data-root"])
+                .arg(folder.path().join("data"));
+            command.arg("--exec-root").arg(state.join("exec")).arg("--pidfile").arg(state.join("pid"));
+            command.arg("--host").arg(format!("unix://{}", state.join("socket").display())).process_group(0);
+            command
+        };
+        let answers = |state: &Path| {
+            let mut command = client(state, "docker");
+            command.arg("info");
+            command
+        };
+        let docker = Docker { daemon: Daemon::start("docker", command, answers), folder };
         docker.load();
         docker
-    }
-
-    fn state(&self) -> PathBuf {
-        PathBuf::from(format!("/tmp/chaos-docker-{}", std::process::id()))
     }
 
     /// The images from podman's store, by archive, as a machine without a registry gets them.
     fn load(&self) {
         for (number, image) in [AGENT_IMAGE, &app_image()].into_iter().enumerate() {
-            let archive = self.folder.join(format!("{number}.tar"));
+            let archive = self.folder.path().join(format!("{number}.tar"));
             podman(&["save", "-q", "-o", archive.to_str().unwrap(), image]);
             self.docker(&["load", "-q", "-i", archive.to_str().unwrap()]);
         }
     }
 
     fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command.env("DOCKER_HOST", format!("unix://{}", self.state().join("socket").display()));
-        command.env_remove("DOCKER_CONTEXT");
-        command
+        client(self.daemon.folder(), program)
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
@@ -73,29 +77,9 @@ impl Docker {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    fn wait<T>(&self, what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
-        let end = Instant::now() + DEADLINE;
-        loop {
-            if let Some(found) = probe() {
-                return found;
-            }
-            let log = || fs::read_to_string(self.folder.join("log")).unwrap_or_default();
-            assert!(Instant::now() < end, "no {what} in time; the daemon's log:\n{}", log());
-            thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
-
-impl Drop for Docker {
-    fn drop(&mut self) {
-        // SAFETY: takes two integers; the process is this test's child, not yet waited for.
-        #[allow(unsafe_code)]
-        unsafe {
-            libc::kill(self.daemon.id() as i32, libc::SIGTERM);
-        }
-        let _ = self.daemon.wait();
-        let _ = fs::remove_dir_all(self.state());
-        let _ = fs::remove_dir_all(&self.folder);
+    fn wait<T>(&self, what: &str, probe: impl FnMut() -> Option<T>) -> T {
+        let log = || fs::read_to_string(self.daemon.folder().join("log")).unwrap_or_default();
+        until(DEADLINE, what, probe, || format!("the daemon's log:\n{}", log()))
     }
 }
 
@@ -131,22 +115,7 @@ impl Project<'_> {
 
     /// A page of a port, fetched in the network namespace that both services share.
     fn get(&self, port: u16, path: &str) -> Option<String> {
-        let space = fs::File::open(format!("/proc/{}/ns/net", self.inspect("chaos", ".State.Pid"))).ok()?;
-        let request = format!("GET {path} HTTP/1.0\r\n\r\n");
-        let fetch = move || {
-            // SAFETY: takes a descriptor, which `space` keeps open, and a number.
-            #[allow(unsafe_code)]
-            let entered = unsafe { libc::setns(space.as_raw_fd(), libc::CLONE_NEWNET) };
-            assert_eq!(entered, 0, "setns: {}", std::io::Error::last_os_error());
-            let address = SocketAddr::from(([127, 0, 0, 1], port));
-            let mut stream = TcpStream::connect_timeout(&address, DEADLINE).ok()?;
-            stream.set_read_timeout(Some(DEADLINE)).ok()?;
-            stream.write_all(request.as_bytes()).ok()?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).ok()?;
-            answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
-        };
-        thread::spawn(fetch).join().unwrap()
+        fetch(self.inspect("chaos", ".State.Pid").parse().ok()?, port, path)
     }
 
     /// The processes that the agent's process namespace holds, as this machine numbers them, zombies marked.
@@ -157,9 +126,7 @@ impl Project<'_> {
         for entry in fs::read_dir("/proc").unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             let Ok(pid) = name.parse() else { continue };
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
-            let (true, Some(state)) = (space(&name) == own && own.is_some(), state) else { continue };
+            let (true, Some(state)) = (space(&name) == own && own.is_some(), state(pid)) else { continue };
             found.push((pid, state));
         }
         found

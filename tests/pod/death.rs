@@ -4,6 +4,8 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::common::proc::state;
+use crate::common::signal::kill;
 use crate::pod::Pod;
 
 /// One injection at the first tick and none after it.
@@ -11,17 +13,7 @@ const ONCE: &str = "agent: {interval_seconds: 86400}\nfailures:\n";
 
 /// kill -9 of the agent of a pod, by the number that this machine gives it.
 fn kill_agent(pod: &Pod) {
-    let pid = i32::try_from(pod.pid("chaos-agent")).unwrap();
-    assert!(pid > 1, "the agent does not run");
-    // SAFETY: takes two integers; the process is one of ours, held by podman until it is waited for.
-    #[allow(unsafe_code)]
-    let result = unsafe { libc::kill(pid, libc::SIGKILL) };
-    assert_eq!(result, 0, "kill {pid}: {}", std::io::Error::last_os_error());
-}
-
-/// The state letter of a process.
-fn state(pid: u32) -> Option<char> {
-    fs::read_to_string(format!("/proc/{pid}/stat")).ok()?.rsplit(") ").next()?.chars().next()
+    kill(pod.pid("chaos-agent"), libc::SIGKILL);
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use std::fs;
 use std::process::Command;
 
-use crate::podman::{AGENT_IMAGE, home, images, manifest_images, podman, run, words};
+use crate::common::output::words;
+use crate::podman::{AGENT_IMAGE, home, images, manifest_images, podman, run};
 
 #[test]
 fn the_image_is_one_small_file() {

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use crate::podman::{home, images, podman, root, run, words};
+use crate::common::output::words;
+use crate::podman::{home, images, podman, root, run};
 
 /// The Job's pod as a Pod: podman's `kube play` of Debian 12 does not know Jobs. Changed are only the kind, the name and
 /// what the affinity, which means nothing here, says.

@@ -1,13 +1,13 @@
 //! A pod made from `deploy/plain/sidecar.yaml`: edited where a case asks for it, watched from outside, removed at the end.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::common::http::{get, sample};
+use crate::common::namespace::inside;
+use crate::common::output::words;
+use crate::common::wait::until;
 use crate::podman::{self, home, podman};
 
 /// Generous: it only decides how long a broken build takes to fail.
@@ -18,6 +18,13 @@ pub const AGENT: &str = "            runAsUser: 101
             runAsGroup: 101
             allowPrivilegeEscalation: false
             # The agent writes";
+
+/// A page that is served on the loopback of a process's network namespace.
+pub fn fetch(pid: u32, port: u16, path: &str) -> Option<String> {
+    let space = fs::File::open(format!("/proc/{pid}/ns/net")).ok()?;
+    let path = path.to_owned();
+    inside(space, move || get(port, &path)).join().unwrap().ok().map(|(_, body)| body)
+}
 
 /// A running pod.
 pub struct Pod {
@@ -66,7 +73,7 @@ impl Pod {
 
     /// What the agent has logged of late.
     pub fn log(&self) -> String {
-        podman::words(&podman::run(&["logs", "--tail", "100", &self.container("chaos-agent")]))
+        words(&podman::run(&["logs", "--tail", "100", &self.container("chaos-agent")]))
     }
 
     /// Waits for a log line of the agent that contains `needle`.
@@ -78,28 +85,12 @@ impl Pod {
 
     /// A page of the agent's, fetched inside the pod's network namespace.
     pub fn get(&self, path: &str) -> Option<String> {
-        let space = fs::File::open(format!("/proc/{}/ns/net", self.pid("chaos-agent"))).ok()?;
-        let request = format!("GET {path} HTTP/1.0\r\n\r\n");
-        // A thread of its own: it leaves this machine's network for good.
-        let fetch = move || {
-            // SAFETY: takes a descriptor, which `space` keeps open, and a number.
-            #[allow(unsafe_code)]
-            let entered = unsafe { libc::setns(space.as_raw_fd(), libc::CLONE_NEWNET) };
-            assert_eq!(entered, 0, "setns: {}", std::io::Error::last_os_error());
-            let mut stream =
-                TcpStream::connect_timeout(&SocketAddr::from(([127, 0, 0, 1], 8000)), DEADLINE).ok()?;
-            stream.set_read_timeout(Some(DEADLINE)).ok()?;
-            stream.write_all(request.as_bytes()).ok()?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).ok()?;
-            answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
-        };
-        thread::spawn(fetch).join().unwrap()
+        fetch(self.pid("chaos-agent"), 8000, path)
     }
 
     /// One sample of `/metrics`, by its whole name with labels.
     pub fn metric(&self, name: &str) -> Option<f64> {
-        self.get("/metrics")?.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+        sample(&self.get("/metrics")?, name)
     }
 
     /// `chaos_injections_total` of a failure type with a status.
@@ -116,15 +107,8 @@ impl Pod {
     }
 
     /// Waits until `probe` gives something; fails the test with the agent's log when it does not in time.
-    pub fn wait<T>(&self, what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
-        let end = Instant::now() + DEADLINE;
-        loop {
-            if let Some(found) = probe() {
-                return found;
-            }
-            assert!(Instant::now() < end, "no {what} in time; the agent's log:\n{}", self.log());
-            thread::sleep(Duration::from_millis(10));
-        }
+    pub fn wait<T>(&self, what: &str, probe: impl FnMut() -> Option<T>) -> T {
+        until(DEADLINE, what, probe, || format!("the agent's log:\n{}", self.log()))
     }
 
     /// A field of `/proc/PID/status` of the agent, in its own words.

@@ -1,5 +1,7 @@
 //! podman with a store and settings of the tests' own, and the two images that they run.
 
+use crate::common::output::words;
+use crate::common::podman::{Store, stage};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -15,34 +17,19 @@ pub fn home() -> &'static Path {
         let target = std::env::var("CHAOS_TARGET").unwrap_or_else(|_| format!("{}/target", root().display()));
         let home = Path::new(&target).join("pod");
         fs::create_dir_all(&home).unwrap();
-        fs::write(home.join("containers.conf"), SETTINGS).unwrap();
         home
     })
 }
-
-/// What podman must not take from the machine that the tests run on.
-const SETTINGS: &str = r#"[containers]
-default_ulimits = ["nofile=1024:1024", "nproc=1000:1000"]
-[engine]
-runtime = "runc"
-cgroup_manager = "cgroupfs"
-events_logger = "file"
-"#;
 
 /// The top of the project.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// podman on the tests' own store. vfs works on any file system, and the images are small.
-pub fn command(arguments: &[&str]) -> Command {
-    let home = home();
-    let mut command = Command::new("podman");
-    command.env("CONTAINERS_CONF", home.join("containers.conf"));
-    command.args(["--storage-driver", "vfs", "--root"]).arg(home.join("store"));
-    command.arg("--runroot").arg(home.join("run")).arg("--tmpdir").arg(home.join("tmp"));
-    command.args(arguments);
-    command
+/// podman on the tests' own store.
+fn command(arguments: &[&str]) -> Command {
+    static STORE: OnceLock<Store> = OnceLock::new();
+    STORE.get_or_init(|| Store::new(home().to_owned())).command(arguments)
 }
 
 /// Runs podman and gives what it printed; fails the test when it fails.
@@ -57,11 +44,6 @@ pub fn run(arguments: &[&str]) -> Output {
     command(arguments).output().expect("podman starts")
 }
 
-/// Everything that a command printed.
-pub fn words(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
 /// Builds both images, once: the product's from `Dockerfile.scratch`, and one that stands in for the manifest's
 /// web server under the very name that the manifest uses.
 pub fn images() {
@@ -70,9 +52,7 @@ pub fn images() {
         let product = std::env::var("CHAOS_AGENT")
             .expect("CHAOS_AGENT names the product; ./build.sh test pod does that");
         let context = home().join("image");
-        fs::create_dir_all(context.join("dist")).unwrap();
-        fs::copy(product, context.join("dist/chaos-agent-linux-amd64")).unwrap();
-        fs::copy(root().join("Dockerfile.scratch"), context.join("Dockerfile.scratch")).unwrap();
+        stage(&context, root(), Path::new(&product));
         build(AGENT_IMAGE, &context);
 
         let context = home().join("app");

@@ -1,17 +1,16 @@
 //! The disk fault as others on the disk feel it: space gone and back, an application that meets a full disk, bytes
 //! that reach the device. On the file system of the build, and on a tmpfs of its own where mounting is allowed.
 
+use crate::common::space::{self, MIB, taken};
 use crate::support::*;
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
+use tempfile::TempDir;
 
-const MIB: u64 = 1 << 20;
 const ACTIVE: &str = "chaos_injection_active{failure_type=\"disk\"}";
 
 fn start(entry: &str) -> Agent {
@@ -25,15 +24,14 @@ fn start(entry: &str) -> Agent {
 struct Disk {
     path: PathBuf,
     mounted: bool,
+    _folder: TempDir,
 }
 
 impl Disk {
     fn real() -> Disk {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("disk-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        fs::create_dir_all(&path).unwrap();
-        Disk { path, mounted: false }
+        let folder =
+            tempfile::Builder::new().prefix("disk-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        Disk { path: folder.path().to_owned(), mounted: false, _folder: folder }
     }
 
     /// `None` for who may not mount; the kernel tier does the same for certain.
@@ -55,15 +53,7 @@ impl Disk {
 
     /// Bytes free, by the file system.
     fn free(&self) -> u64 {
-        let name = CString::new(self.path.as_os_str().as_bytes()).unwrap();
-        // SAFETY: statvfs is plain data for which zero bytes are a valid value.
-        #[allow(unsafe_code)]
-        let mut answer: libc::statvfs = unsafe { std::mem::zeroed() };
-        // SAFETY: `name` and `answer` outlive the call.
-        #[allow(unsafe_code)]
-        let result = unsafe { libc::statvfs(name.as_ptr(), &raw mut answer) };
-        assert_eq!(result, 0);
-        answer.f_bavail * answer.f_frsize
+        space::free(&self.path)
     }
 
     fn is_empty(&self) -> bool {
@@ -77,7 +67,6 @@ impl Drop for Disk {
             let status = Command::new("umount").arg(&self.path).status();
             assert!(status.unwrap().success(), "something still uses {}", self.path.display());
         }
-        let _ = fs::remove_dir_all(&self.path);
     }
 }
 
@@ -89,23 +78,13 @@ fn ends_well(agent: Agent) {
     assert_eq!({ agent }.wait_exit().code(), Some(0));
 }
 
-/// Bytes that the agent's files in `folder` take, which have no name.
-fn taken(agent: &Agent, folder: &Path) -> u64 {
-    let links = fs::read_dir(format!("/proc/{}/fd", agent.pid())).unwrap().flatten().map(|link| link.path());
-    let ours = links.filter(|link| fs::read_link(link).is_ok_and(|target| target.starts_with(folder)));
-    ours.flat_map(|link| fs::metadata(link).ok())
-        .filter(|data| data.is_file())
-        .map(|d| d.blocks() * 512)
-        .sum()
-}
-
 #[test]
 fn space_is_taken_and_kill_9_gives_it_back() {
     let disk = Disk::real();
     let before = disk.free();
     let mut agent = start(&disk.entry("mb: 1024, duration_seconds: 3600"));
     agent.wait_metric(ACTIVE, |value| value == 1.0);
-    let took = taken(&agent, &disk.path);
+    let took = taken(agent.pid(), &disk.path);
     assert!((1024 * MIB..1026 * MIB).contains(&took), "{took}");
     assert!(disk.is_empty(), "the file has a name");
     // Others write and delete on this disk meanwhile.
@@ -124,7 +103,7 @@ fn a_stop_during_the_ramp_gives_everything_back() {
     let disk = Disk::real();
     let agent = start(&disk.entry("mb: 1024, ramp_seconds: 3600, duration_seconds: 3600"));
     agent.wait_log("growing by 0.3 MiB a second");
-    wait_for("the first bytes", || match taken(&agent, &disk.path) {
+    wait_for("the first bytes", || match taken(agent.pid(), &disk.path) {
         0 => Err("none yet".to_owned()),
         some => Ok(some),
     });
@@ -152,7 +131,7 @@ fn bytes_reach_the_device_at_the_rate() {
     };
     assert!(counted("read_bytes:") >= read, "{read} bytes read: {io}");
     assert!(counted("write_bytes:") >= written + 16.0 * MIB as f64, "{written} bytes written: {io}");
-    assert_eq!(taken(&agent, &disk.path), 0);
+    assert_eq!(taken(agent.pid(), &disk.path), 0);
     assert_eq!(agent.stop().0, 0);
 }
 
@@ -279,6 +258,6 @@ fn a_dry_run_says_the_worst_case_and_takes_nothing() {
         line.contains(&format!(" free on {} (", disk.path.display())) && line.ends_with(") for 5 s"),
         "{line}"
     );
-    assert_eq!(taken(&agent, &disk.path), 0);
+    assert_eq!(taken(agent.pid(), &disk.path), 0);
     assert_eq!(agent.stop().0, 0);
 }

@@ -4,6 +4,7 @@
 mod agent;
 mod cli;
 mod client;
+mod common;
 mod config;
 mod disk;
 mod doctor;

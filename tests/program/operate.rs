@@ -75,10 +75,7 @@ fn a_signal_halts_and_another_resumes() {
 fn a_halt_reverts_a_fault_of_every_kind() {
     let folder = Folder::new();
     let victim = Victim::spawn(Command::new("sleep").arg("1000.96875"));
-    let state = || {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", victim.pid())).unwrap();
-        stat.rsplit(") ").next().unwrap().chars().next().unwrap()
-    };
+    let state = || state(victim.pid()).unwrap();
     let entry = |name: &str, keys: &str| {
         format!("  {name}: {{enabled: true, probability: 1, duration_seconds: 3600, {keys}}}\n")
     };
@@ -421,10 +418,7 @@ fn one_fault_by_hand_checks_its_words_like_a_config() {
 #[test]
 fn one_fault_by_hand_is_reverted_when_it_is_interrupted() {
     let victim = Victim::spawn(Command::new("sleep").arg("1000.9375"));
-    let state = || {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", victim.pid())).unwrap();
-        stat.rsplit(") ").next().unwrap().chars().next().unwrap()
-    };
+    let state = || state(victim.pid()).unwrap();
     let wait = |wanted| {
         wait_for("state", || if state() == wanted { Ok(()) } else { Err(format!("{}", state())) });
     };
@@ -432,7 +426,7 @@ fn one_fault_by_hand_is_reverted_when_it_is_interrupted() {
         wait('S');
         let mut command = Command::new(binary());
         command.args(["inject", "process", "target_name=sleep 1000.9375", "action=pause", "--for", "1h"]);
-        let mut child = Victim(command.stdout(Stdio::null()).spawn().unwrap());
+        let mut child = Running(command.stdout(Stdio::null()).spawn().unwrap());
         wait('T');
         kill(child.pid(), signal);
         assert_eq!(child.0.wait().unwrap().code(), code);

@@ -1,14 +1,20 @@
 //! Runs the real binary as a process and watches it from outside: its log, its metrics, its exit.
 #![allow(dead_code)]
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+pub use crate::common::http::{get, sample};
+pub use crate::common::proc::state;
+pub use crate::common::running::Running;
+pub use crate::common::signal::kill;
+use crate::common::wait::until;
+use std::cell::RefCell;
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// Generous: a deadline only decides how long a broken build takes to fail.
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -19,27 +25,18 @@ pub fn binary() -> PathBuf {
 }
 
 /// A folder of this test's own, removed with it.
-pub struct Folder(pub PathBuf);
+pub struct Folder(pub PathBuf, TempDir);
 
 impl Folder {
     pub fn new() -> Folder {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("chaos-agent-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).unwrap();
-        Folder(path)
+        let folder = tempfile::Builder::new().prefix("chaos-agent-").tempdir().unwrap();
+        Folder(folder.path().to_owned(), folder)
     }
 
     pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
         let path = self.0.join(name);
         std::fs::write(&path, bytes).unwrap();
         path
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -50,33 +47,21 @@ pub fn free_port() -> u16 {
 
 /// Waits for a condition; panics with what it last said after the deadline.
 pub fn wait_for<T>(what: &str, mut probe: impl FnMut() -> Result<T, String>) -> T {
-    let end = Instant::now() + DEADLINE;
-    loop {
-        match probe() {
-            Ok(found) => return found,
-            Err(last) if Instant::now() > end => panic!("no {what} in time: {last}"),
-            Err(_) => std::thread::park_timeout(Duration::from_millis(5)),
-        }
-    }
+    let last = RefCell::new(String::new());
+    let probe = || probe().map_err(|why| *last.borrow_mut() = why).ok();
+    until(DEADLINE, what, probe, || last.borrow().clone())
 }
 
-/// A child that is killed and waited for when the test ends, whatever happens.
-pub struct Victim(pub Child);
+/// A process that the agent may meet.
+pub type Victim = Running;
 
 impl Victim {
     pub fn spawn(command: &mut Command) -> Victim {
-        Victim(command.stdin(Stdio::null()).spawn().unwrap())
+        Running(command.stdin(Stdio::null()).spawn().unwrap())
     }
 
     pub fn pid(&self) -> u32 {
         self.0.id()
-    }
-}
-
-impl Drop for Victim {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 
@@ -215,35 +200,9 @@ fn follow(stream: impl Read + Send + 'static, log: Arc<Log>) {
     });
 }
 
-/// kill(2) on a process that the test started.
-pub fn kill(pid: u32, signal: i32) {
-    // SAFETY: takes two integers.
-    #[allow(unsafe_code)]
-    let result = unsafe { libc::kill(pid as i32, signal) };
-    assert_eq!(result, 0, "kill {pid}: {}", std::io::Error::last_os_error());
-}
-
 /// Whether a process exists and is no zombie.
 pub fn is_alive(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
-}
-
-/// A plain HTTP GET: status and body.
-pub fn get(port: u16, path: &str) -> std::io::Result<(u16, String)> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_read_timeout(Some(DEADLINE))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text)?;
-    let (head, body) = text.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;
-    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-    Ok((status.ok_or(std::io::ErrorKind::InvalidData)?, body.to_owned()))
-}
-
-/// One sample of an exposition, by its whole name with labels.
-pub fn sample(text: &str, name: &str) -> Option<f64> {
-    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+    state(pid).is_some_and(|state| state != 'Z')
 }
 
 /// What the binary prints and how it ends.

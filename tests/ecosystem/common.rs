@@ -1,0 +1,14 @@
+//! What this tier shares with others.
+
+#[path = "../common/http.rs"]
+pub mod http;
+#[path = "../common/output.rs"]
+pub mod output;
+#[path = "../common/proc.rs"]
+pub mod proc;
+#[path = "../common/running.rs"]
+pub mod running;
+#[path = "../common/signal.rs"]
+pub mod signal;
+#[path = "../common/wait.rs"]
+pub mod wait;

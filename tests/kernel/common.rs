@@ -1,0 +1,14 @@
+//! What this tier shares with others.
+
+#[path = "../common/http.rs"]
+pub mod http;
+#[path = "../common/namespace.rs"]
+pub mod namespace;
+#[path = "../common/running.rs"]
+pub mod running;
+#[path = "../common/signal.rs"]
+pub mod signal;
+#[path = "../common/space.rs"]
+pub mod space;
+#[path = "../common/wait.rs"]
+pub mod wait;
