@@ -308,7 +308,7 @@ mod tests {
                 for name in [item.label(), item.short].into_iter().filter(|name| !name.is_empty()) {
                     assert!(seen.insert(name), "{} has {name} twice", command.name);
                 }
-                assert_eq!(item.name.is_empty() || item.name.starts_with("--"), true, "{}", item.name);
+                assert!(item.name.is_empty() || item.name.starts_with("--"), "{}", item.name);
                 assert_eq!(item.value.is_empty(), item.kind == Kind::Flag, "{}", item.label());
             }
         }
