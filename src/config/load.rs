@@ -11,8 +11,39 @@ use std::path::{Path, PathBuf};
 
 /// Where a config is looked for when nobody says where it is.
 pub const PLACES: [&str; 3] = ["./config.yaml", "/app/config.yaml", "/etc/chaos-agent/config.yaml"];
-/// The default config, with comments.
-const EMBEDDED: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/config/config.yaml"));
+/// The default config; its comments are for who opens the file, and would be most of it in the binary.
+const COMMENTED: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/config/config.yaml"));
+static EMBEDDED: [u8; plain(&mut [])] = {
+    let mut bytes = [0; plain(&mut [])];
+    plain(&mut bytes);
+    bytes
+};
+
+/// Copies [`COMMENTED`] without its lines of comment, as far as there is room, and says how many bytes that would take.
+const fn plain(into: &mut [u8]) -> usize {
+    let (mut at, mut end) = (0, 0);
+    while at < COMMENTED.len() {
+        let mut first = at;
+        while first < COMMENTED.len() && COMMENTED[first] == b' ' {
+            first += 1;
+        }
+        let comment = first < COMMENTED.len() && COMMENTED[first] == b'#';
+        loop {
+            let byte = COMMENTED[at];
+            if !comment {
+                if end < into.len() {
+                    into[end] = byte;
+                }
+                end += 1;
+            }
+            at += 1;
+            if byte == b'\n' || at == COMMENTED.len() {
+                break;
+            }
+        }
+    }
+    end
+}
 
 /// A config that can be used.
 pub struct Loaded {
@@ -55,7 +86,7 @@ pub fn load(path: Option<&Path>) -> Result<Loaded> {
 /// # Errors
 /// None, or the build is wrong; tests see to that.
 pub fn embedded() -> Result<Loaded> {
-    parse("built-in config", EMBEDDED.as_bytes(), KINDS)
+    parse("built-in config", &EMBEDDED, KINDS)
 }
 
 /// At most one byte more than a config may have.
@@ -98,6 +129,14 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_built_in_config_is_the_file_without_its_comments() {
+        let file = std::fs::read_to_string("config/config.yaml").unwrap();
+        let lines: Vec<_> = file.lines().filter(|line| !line.trim_start().starts_with('#')).collect();
+        assert_eq!(std::str::from_utf8(&EMBEDDED).unwrap(), lines.join("\n") + "\n");
+        assert_eq!(embedded().unwrap().effective, parse("f", file.as_bytes(), KINDS).unwrap().effective);
+    }
 
     #[test]
     fn the_hash_is_fnv1a() {

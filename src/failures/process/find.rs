@@ -4,7 +4,6 @@ use super::select::{Selection, Verdict};
 use super::victim::Candidate;
 use crate::linux::proc::Reader;
 use crate::linux::sys;
-use std::collections::BTreeMap;
 
 /// Generations after which a line of parents is taken for a ring: pids are read one after the other, and a
 /// number that is reused meanwhile could close one.
@@ -53,13 +52,13 @@ struct Family {
     own: u32,
     own_session: u32,
     ancestors: Vec<u32>,
-    /// Parent and session of those asked about so far.
-    known: BTreeMap<u32, (u32, u32)>,
+    /// Process, parent and session of those asked about so far, by number: mostly they are asked about in that order.
+    known: Vec<(u32, (u32, u32))>,
 }
 
 impl Family {
     fn of(reader: &mut Reader, own: u32) -> sys::Result<Family> {
-        let mut family = Family { own, own_session: 0, ancestors: Vec::new(), known: BTreeMap::new() };
+        let mut family = Family { own, own_session: 0, ancestors: Vec::new(), known: Vec::new() };
         let mut pid = own;
         while family.ancestors.len() < GENERATIONS && pid != 0 {
             let (parent, session) = family.parent(reader, pid)?;
@@ -74,11 +73,12 @@ impl Family {
 
     /// Parent and session; zeros for who is gone.
     fn parent(&mut self, reader: &mut Reader, pid: u32) -> sys::Result<(u32, u32)> {
-        if let Some(known) = self.known.get(&pid) {
-            return Ok(*known);
-        }
+        let place = match self.known.binary_search_by_key(&pid, |(known, _)| *known) {
+            Ok(place) => return Ok(self.known[place].1),
+            Err(place) => place,
+        };
         let row = reader.stat(pid)?.map_or((0, 0), |stat| (stat.ppid, stat.session));
-        self.known.insert(pid, row);
+        self.known.insert(place, (pid, row));
         Ok(row)
     }
 
