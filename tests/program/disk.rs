@@ -216,7 +216,11 @@ fn a_read_only_volume_is_named() {
     assert!(status.success());
     let agent = start(&disk.entry("mb: 1, headroom_mb: 0, duration_seconds: 1"));
     let line = agent.wait_log("fault: failed");
-    assert!(line.contains("Read-only file system; it is mounted read-only: look for `readOnly`"), "{line}");
+    let said = format!(
+        "Read-only file system [access({:?}, W_OK|X_OK)]; it is mounted read-only: look for `readOnly`",
+        disk.path
+    );
+    assert!(line.contains(&said), "{line}");
     assert_eq!(agent.stop().0, 0);
 }
 
