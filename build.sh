@@ -402,7 +402,7 @@ sum_of() { # word, log: the sum of "N word" over the summaries of libtest
 }
 
 tier_unit() {
-    cargo test "${cargo_options[@]}" --no-fail-fast --lib --bins --test layers -- "${arguments[@]}"
+    cargo test "${cargo_options[@]}" --no-fail-fast --lib --bins --test layers --test props -- "${arguments[@]}"
 }
 
 tier_program() {

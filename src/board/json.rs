@@ -147,7 +147,7 @@ mod tests {
         board.end(past("first", 1, Status::Success, None));
         board.end(past("second", 2, Status::Failed, Some("it broke")));
         let text = board.json();
-        let tree: serde_yaml::Value = serde_yaml::from_str(&text).unwrap();
+        let tree: serde_json::Value = serde_json::from_str(&text).unwrap();
         let get = |path: &str| {
             path.split('/').fold(&tree, |at, key| match key.parse::<usize>() {
                 Ok(index) => &at[index],

@@ -3,7 +3,9 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::support::{Cgroup, Link, Namespace, agent, run, tc, wait_for};
+use serde_json::Value;
+
+use crate::support::{Cgroup, Link, Namespace, agent, qdiscs_of, run, tc, wait_for};
 
 #[test]
 fn iproute2_sets_netem_and_the_packets_are_delayed() {
@@ -11,9 +13,10 @@ fn iproute2_sets_netem_and_the_packets_are_delayed() {
     let before = link.near.ping(&link.far_address, 3);
     tc(&link.near, &format!("qdisc add dev {} root netem delay 50ms", link.near_interface));
     let during = link.near.ping(&link.far_address, 3);
-    let shown = tc(&link.near, &format!("-j qdisc show dev {}", link.near_interface));
+    let shown = qdiscs_of(&link.near, &link.near_interface);
 
-    assert!(shown.contains("\"kind\":\"netem\"") && shown.contains("\"delay\":0.05"), "{shown}");
+    let netem = |qdisc: &Value| qdisc["kind"] == "netem" && qdisc["options"]["delay"]["delay"] == 0.05;
+    assert!(shown.iter().any(netem), "{shown:?}");
     assert!(during.min_ms >= 50.0, "with 50 ms of delay the fastest of 3 took {during:?}, before {before:?}");
     assert!(before.min_ms < 50.0, "without any fault the fastest of 3 took {before:?}");
 }

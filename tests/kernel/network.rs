@@ -1,6 +1,6 @@
 //! What a network fault does to packets: as much as asked, to those that were meant, and to no others.
 
-use crate::support::{Link, run, tc, wait_for};
+use crate::support::{Link, qdiscs_of, run, tc, wait_for};
 use crate::wire::*;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -217,8 +217,9 @@ fn interfaces_are_found_by_glob_and_by_the_default_route_and_host_names_by_the_h
         let agent = Agent::start(&link.near, &fault);
         agent.wait_active(&link.near);
         agent.wait_log("localhost is [127.0.0.1");
-        let shown = tc(&link.near, "-j qdisc show dev eth0");
-        assert!(shown.contains("\"kind\":\"netem\"") && shown.contains("\"handle\":\"ca05:\""), "{shown}");
+        let shown = qdiscs_of(&link.near, "eth0");
+        let is = |key: &str, value: &str| shown.iter().any(|qdisc| qdisc[key] == value);
+        assert!(is("kind", "netem") && is("handle", "ca05:"), "{shown:?}");
         drop(agent);
         wait_for(LIMIT, "the guard", || (!state(&link.near).contains("netem")).then_some(()));
     }

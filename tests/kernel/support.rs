@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "not every case needs every hand")]
 
 use crate::common::wait::until;
+use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::PathBuf;
@@ -53,6 +54,12 @@ fn outcome(line: &str, output: std::io::Result<Output>) -> Result<String, String
 /// iproute2's `tc` in a namespace: the judge.
 pub fn tc(space: &Namespace, arguments: &str) -> String {
     space.run(&format!("tc {arguments}"))
+}
+
+/// The qdiscs of an interface as iproute2 tells them, each a JSON object.
+pub fn qdiscs_of(space: &Namespace, interface: &str) -> Vec<Value> {
+    let shown = tc(space, &format!("-j qdisc show dev {interface}"));
+    serde_json::from_str(&shown).unwrap_or_else(|error| panic!("{error}: {shown}"))
 }
 
 /// A network namespace with its loopback up, named after the case.

@@ -2,7 +2,7 @@
 //! without ifb, and default queues of every kind.
 
 use crate::network::NoModules;
-use crate::support::{Link, Namespace, agent_path, run, tc, wait_for};
+use crate::support::{Link, Namespace, agent_path, qdiscs_of, run, tc, wait_for};
 use crate::wire::*;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -26,7 +26,8 @@ fn of_two_faults_on_one_side_of_an_interface_the_second_waits_and_the_first_stay
     agent.wait_active(&link.near);
     agent.wait_log("skipped: another entry has its fault on eth0");
     wait_for(LIMIT, "the count", || (metric(&link.near, COUNTED) == Some(1.0)).then_some(()));
-    assert!(tc(&link.near, "-j qdisc show dev eth0").contains("\"kind\":\"netem\""), "{}", agent.log());
+    let shown = qdiscs_of(&link.near, "eth0");
+    assert!(shown.iter().any(|qdisc| qdisc["kind"] == "netem"), "{shown:?}\n{}", agent.log());
     assert!(!agent.log().contains("removing it"), "{}", agent.log());
     end(agent, &link.near, &before);
 

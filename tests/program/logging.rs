@@ -22,11 +22,10 @@ fn start(logging: &str, environment: &[(&str, &str)]) -> Agent {
 
 /// A line that must be JSON with the six keys of the predecessor; returns level and message.
 fn json(line: &str) -> (String, String) {
-    // Every JSON text is YAML.
-    let object: serde_yaml::Value =
-        serde_yaml::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    let object: serde_json::Value =
+        serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
     let get = |key: &str| object[key].as_str().unwrap_or_else(|| panic!("{key} in {line}")).to_owned();
-    assert!(line.starts_with('{') && object.as_mapping().unwrap().len() == 6, "{line}");
+    assert!(line.starts_with('{') && object.as_object().unwrap().len() == 6, "{line}");
     assert_eq!((get("service").as_str(), get("hostname").as_str()), ("chaos-agent", "pod-7"));
     assert!(get("logger").starts_with("chaos_agent"), "{line}");
     is_timestamp(&get("timestamp"));

@@ -39,10 +39,10 @@ fn replace(path: &Path, text: &str) {
     fs::rename(fresh, path).unwrap();
 }
 
-fn status(agent: &Agent) -> serde_yaml::Value {
+fn status(agent: &Agent) -> serde_json::Value {
     let (code, body) = get(agent.port, "/status").unwrap();
     assert_eq!(code, 200);
-    serde_yaml::from_str(&body).unwrap_or_else(|error| panic!("{error}\n{body}"))
+    serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}\n{body}"))
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn another_config_ends_what_changed_and_leaves_the_rest() {
     agent.wait_metric("chaos_injection_active{failure_type=\"memory\"}", none);
     assert!(!agent.log().contains("stays: success"), "{}", agent.log());
     assert_eq!(agent.metric(LOADED), Some(1.0));
-    let entries: Vec<_> = status(&agent)["active"].as_sequence().unwrap().clone();
+    let entries: Vec<_> = status(&agent)["active"].as_array().unwrap().clone();
     let mut names: Vec<_> = entries.iter().map(|entry| entry["entry"].as_str().unwrap()).collect();
     names.sort_unstable();
     assert_eq!(names, ["changes", "stays"]);
@@ -268,7 +268,7 @@ fn another_seed_interval_and_port_are_taken_over() {
     replace(&path, &text.replace("interval_seconds: 0.1", "interval_seconds: 0.2"));
     let body =
         wait_for("answer on the other port", || get(other, "/status").map_err(|error| error.to_string())).1;
-    let tree: serde_yaml::Value = serde_yaml::from_str(&body).unwrap();
+    let tree: serde_json::Value = serde_json::from_str(&body).unwrap();
     assert_eq!((tree["seed"].as_u64(), tree["interval_seconds"].as_f64()), (Some(2), Some(0.2)));
     assert!(get(agent.port, "/status").is_err(), "the old port is closed");
     assert_eq!(agent.stop().0, 0);
@@ -287,10 +287,10 @@ fn a_config_that_turns_to_a_dry_run_ends_everything() {
 }
 
 /// The lines of a trail, as trees.
-fn trail(path: &Path) -> Vec<serde_yaml::Value> {
+fn trail(path: &Path) -> Vec<serde_json::Value> {
     let text = fs::read_to_string(path).unwrap();
     text.lines()
-        .map(|line| serde_yaml::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
         .collect()
 }
 

@@ -1,7 +1,7 @@
 //! The plan beside what the agent really does with the same seed, and its trails held against their seeds.
 
 use crate::support::*;
-use serde_yaml::Value;
+use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -33,7 +33,7 @@ fn run_and_plan(folder: &Folder, keys: &str) -> (Vec<Value>, PathBuf, Value) {
     agent.wait_logs(": never: no", TICKS as usize + 1);
     assert_eq!(agent.stop().0, 0);
     let lines: Vec<Value> =
-        fs::read_to_string(&trail).unwrap().lines().map(|line| serde_yaml::from_str(line).unwrap()).collect();
+        fs::read_to_string(&trail).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let file = folder.write("config.yaml", config(keys, &trail).replace("PORT", "8000"));
     let start = lines[0]["time"].as_str().unwrap();
     let ticks = TICKS.to_string();
@@ -41,7 +41,7 @@ fn run_and_plan(folder: &Folder, keys: &str) -> (Vec<Value>, PathBuf, Value) {
         ["plan", "--config", file.to_str().unwrap(), "--ticks", &ticks, "--start", start, "-o", "json"];
     let done = run(&args, &folder.0);
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    (lines, trail, serde_yaml::from_slice(&done.stdout).unwrap())
+    (lines, trail, serde_json::from_slice(&done.stdout).unwrap())
 }
 
 /// Whether the machine let the agent keep its times: no tick was missed, no entry was rolled later than its last
@@ -91,7 +91,7 @@ fn run_does_what_the_plan_says() {
             tries += 1;
             assert!(tries < 20, "the machine never let the agent keep its times");
         };
-        let planned = hits(plan["decisions"].as_sequence().unwrap());
+        let planned = hits(plan["decisions"].as_array().unwrap());
         assert_eq!(hits(&lines), planned, "{keys}");
         assert!(planned.len() > 10 && planned.iter().any(|hit| hit.1 == "each"), "{planned:?}");
         let skips = planned.iter().filter(|hit| hit.2 == "skip").count();
@@ -146,7 +146,7 @@ fn a_fleet_is_planned_alike_each_time_and_touches_nothing() {
         text.starts_with("100 ticks of 0.2s (20s) from 2026-11-24T09:00:00.000Z, seed 5\n3,000 pods"),
         "{text}"
     );
-    let read: Value = serde_yaml::from_str(&fleet("json")).unwrap();
+    let read: Value = serde_json::from_str(&fleet("json")).unwrap();
     assert_eq!((read["pods"].as_u64(), read["groups"]["groups"].as_u64()), (Some(3000), Some(1500)));
     // Every pod gets its once-a-minute fault at the first tick, and all with a schedule get it together.
     assert_eq!(read["disturbed_pods"]["most"].as_u64(), Some(3000), "{text}");

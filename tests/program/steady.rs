@@ -84,7 +84,7 @@ fn a_probe_for_idle_times_rests_while_a_fault_is_active() {
     let asked = app.asked.load(Ordering::SeqCst);
     let tick = |agent: &Agent| {
         let (_, body) = get(agent.port, "/status").unwrap();
-        let tree: serde_yaml::Value = serde_yaml::from_str(&body).unwrap();
+        let tree: serde_json::Value = serde_json::from_str(&body).unwrap();
         tree["tick"].as_u64().unwrap()
     };
     let start = tick(&agent);
