@@ -162,14 +162,19 @@ binary() { # what is wanted; with "all", what can be had, and says what cannot
     done
 }
 
-# What LLVM does for speed even under opt-level z, and the sequences of instructions that several functions have made
-# a function of their own (17 kB): for the last step, which makes the code of all crates.
-readonly shorter=(-Cllvm-args=-enable-machine-outliner=always -Cllvm-args=-min-jump-table-entries=10
-    -Cllvm-args=-tail-merge-size=2 -Cllvm-args=-tail-dup-placement=0)
+# What LLVM does for speed even under opt-level z, and sequences of instructions that several functions have made a
+# function of their own (17 kB): for the last step, which makes the code of all crates. Where position-independent
+# code asks for its own address in the middle of a function, as on 386, LLVM cannot move it elsewhere.
+shorter() { # architecture
+    printf -- '-Cllvm-args=%s\n' -min-jump-table-entries=10 -switch-to-lookup=false \
+        -tail-merge-size=2 -tail-dup-placement=0 -jump-threading-threshold=2 -enable-load-pre=false -disable-licm-promotion
+    [ "$1" = 386 ] || echo -Cllvm-args=-enable-machine-outliner=always
+}
 
 compile() { # architecture
-    local target
+    local target shorter
     target=$(rust_target "$1")
+    mapfile -t shorter < <(shorter "$1")
     std_for "$target"
     # Not for the test programs, which unwind: without the unwinder's tables, as src/linux/sys/unwind.ld says.
     # The map, which the linker writes beside it, says what every byte is; it changes none.
@@ -225,7 +230,8 @@ image() {
     fi
 }
 
-most_bytes() { if [ "$1" = amd64 ]; then echo 890000; else echo 1000000; fi; } # architecture
+# What the product may weigh: a change that needs more says so here.
+most_bytes() { if [ "$1" = amd64 ]; then echo 905000; else echo 1000000; fi; } # architecture
 
 small_enough() { # architecture
     local bytes most
