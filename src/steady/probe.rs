@@ -260,10 +260,10 @@ mod tests {
         use std::os::unix::process::CommandExt;
         use std::process::{Child, Command};
         let word = format!("p{:x}", std::process::id());
-        let folder = std::env::temp_dir().join(format!("steady-{word}"));
-        std::fs::create_dir_all(&folder).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join(&word);
         // The kernel names a process after the link.
-        std::os::unix::fs::symlink("/bin/sleep", folder.join(&word)).unwrap();
+        std::os::unix::fs::symlink("/bin/sleep", &link).unwrap();
         let start = |program: &Path, title: &str, time: &str| -> Child {
             Command::new(program).arg0(title).arg(time).spawn().unwrap()
         };
@@ -275,11 +275,11 @@ mod tests {
                 std::thread::sleep(Duration::from_millis(1));
             }
         };
-        let mut by_name = start(&folder.join(&word), "sleep", "1000");
+        let mut by_name = start(&link, "sleep", "1000");
         until("a name", &|| counts(&word) == 1);
         let mut by_title = start(Path::new("sleep"), &format!("/opt/x/{word}"), "1000");
         until("a title", &|| counts(&word) == 2);
-        let mut zombie = start(&folder.join(&word), "sleep", "0");
+        let mut zombie = start(&link, "sleep", "0");
         let stat = format!("/proc/{}/stat", zombie.id());
         until("a zombie", &|| {
             std::fs::read_to_string(&stat).unwrap().starts_with(&format!("{} ({word}) Z", zombie.id()))
@@ -294,6 +294,5 @@ mod tests {
         for child in [&mut by_name, &mut by_title, &mut zombie] {
             child.wait().unwrap();
         }
-        std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -202,19 +202,19 @@ mod tests {
 
     #[test]
     fn the_default_route_is_the_one_of_least_metric() {
-        let folder = std::env::temp_dir().join(format!("chaos-agent-routes-{}", std::process::id()));
-        std::fs::create_dir_all(folder.join("net")).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let proc = folder.path().to_owned();
+        std::fs::create_dir(proc.join("net")).unwrap();
         let table = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n\
                      eth1\t00000000\t0101A8C0\t0003\t0\t0\t200\t00000000\t0\t0\t0\n\
                      eth0\t00000000\t0100000A\t0003\t0\t0\t100\t00000000\t0\t0\t0\n\
                      eth0\t0000000A\t00000000\t0001\t0\t0\t100\t000000FF\t0\t0\t0\n";
-        std::fs::write(folder.join("net/route"), table).unwrap();
+        std::fs::write(proc.join("net/route"), table).unwrap();
         let six = format!("{0} 00 {0} 00 fe80{1}1 00000400 1 0 3 eth0\n", "0".repeat(32), "0".repeat(27));
-        std::fs::write(folder.join("net/ipv6_route"), six).unwrap();
-        let host = Host { proc: folder.clone(), ..Host::default() };
+        std::fs::write(proc.join("net/ipv6_route"), six).unwrap();
+        let host = Host { proc, ..Host::default() };
         assert_eq!(default_route(&host).as_deref(), Some("eth0"));
         let gateways: Vec<_> = defaults(&host).iter().map(|(_, _, gateway)| gateway.to_string()).collect();
         assert_eq!(gateways, ["192.168.1.1", "10.0.0.1", "fe80::1"]);
-        std::fs::remove_dir_all(folder).unwrap();
     }
 }
