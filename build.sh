@@ -246,7 +246,7 @@ size() { # what every byte of the product is; from the linker's map of the very 
     for one in "${built[@]}"; do
         target=$(rust_target "$one")
         [ -e "$(map_of "$one")" ] || die "cannot tell the parts of $(product "$one"): only a build for $target has a map"
-        echo "$(product "$one")"
+        product "$one"
         benches/size.py "$(product "$one")" "$(map_of "$one")" "$TARGET_DIR/$target/release/deps" \
             "$(rustc --print target-libdir --target "$target")"
     done

