@@ -48,7 +48,6 @@ pub fn run(parsed: &Parsed<'_>) -> Result<u8> {
         true => log::info!("stopped, everything is reverted"),
         false => log::error!("stopped before everything was reverted; the guard goes on"),
     }
-    log::logger().flush();
     Ok(u8::from(!reverted))
 }
 
