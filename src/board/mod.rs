@@ -5,7 +5,7 @@ mod page;
 mod text;
 
 use crate::exporter::metrics::Status;
-use crate::failures::Facts;
+use crate::failures::{Facts, cut};
 use crate::steady;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +19,17 @@ pub const OUTCOMES: usize = 50;
 pub const LOOK_BACK: Duration = Duration::from_secs(3600);
 /// Bars of the time line that are kept at most.
 const BARS: usize = 512;
+/// Bytes that are kept of what a fault does, and of why something is as it is.
+pub const PLAN: usize = 1 << 10;
+/// Bytes that are kept of why a config was not taken.
+const PROBLEMS: usize = 16 << 10;
+/// Injections under way of which many victims and commands are kept; of each further one only a few.
+const FULL: usize = 20;
+const FEW_LINES: usize = 2;
+/// Victims and commands that are kept of an injection that ended.
+const PAST_LINES: usize = 10;
+/// Bytes that are kept of an entry's name in the time line.
+const NAME: usize = 128;
 
 /// What the agent runs on.
 #[derive(Clone, Debug, Default)]
@@ -101,7 +112,7 @@ pub struct Past {
 /// One bar of the time line.
 #[derive(Clone, Debug)]
 pub struct Bar {
-    /// The entry.
+    /// The entry; a long name is cut.
     pub entry: String,
     /// By the wall clock.
     pub started: SystemTime,
@@ -109,6 +120,14 @@ pub struct Bar {
     pub took: Duration,
     /// How it ended.
     pub status: Status,
+}
+
+impl Bar {
+    /// Whether it belongs to this entry.
+    fn is_of(&self, entry: &str) -> bool {
+        let head = self.entry.strip_suffix("...").filter(|_| entry.len() > NAME);
+        self.entry == entry || head.is_some_and(|head| entry.starts_with(head))
+    }
 }
 
 /// What changes over time.
@@ -154,16 +173,23 @@ impl Board {
 
     /// Why the last attempt to load a config failed.
     pub fn set_reload_error(&self, error: &str) {
-        self.lock().reload_error = Some(error.to_owned());
+        self.lock().reload_error = Some(cut(error.to_owned(), PROBLEMS));
     }
 
     /// Where the probes of the application's health stand.
-    pub fn set_steady(&self, steady: Vec<(String, steady::State)>) {
+    pub fn set_steady(&self, mut steady: Vec<(String, steady::State)>) {
+        steady.iter_mut().for_each(|(_, state)| shorten(&mut state.reason));
         self.lock().steady = steady;
     }
 
     /// Which entries could be injected.
-    pub fn set_ready(&self, ready: Vec<Ready>) {
+    pub fn set_ready(&self, mut ready: Vec<Ready>) {
+        ready.iter_mut().for_each(|ready| {
+            shorten(match &mut ready.what {
+                Ok(what) => what,
+                Err(why) => why,
+            })
+        });
         self.lock().ready = ready;
     }
 
@@ -180,15 +206,22 @@ impl Board {
 
     /// An injection has begun.
     pub fn begin(&self, live: &Arc<Live>) {
-        self.lock().live.push(Arc::clone(live));
+        let mut state = self.lock();
+        if state.live.len() >= FULL {
+            live.facts.shorten(FEW_LINES);
+        }
+        state.live.push(Arc::clone(live));
     }
 
     /// An injection has ended.
-    pub fn end(&self, past: Past) {
+    pub fn end(&self, mut past: Past) {
+        drop(past.live.facts.take_trail());
+        past.live.facts.shorten(PAST_LINES);
+        past.reason.iter_mut().for_each(shorten);
         let mut state = self.lock();
         state.live.retain(|live| !Arc::ptr_eq(live, &past.live));
         let bar = Bar {
-            entry: past.live.entry.clone(),
+            entry: cut(past.live.entry.clone(), NAME),
             started: past.live.started,
             took: past.took,
             status: past.status,
@@ -203,6 +236,10 @@ impl Board {
     pub fn live(&self) -> usize {
         self.lock().live.len()
     }
+}
+
+fn shorten(text: &mut String) {
+    *text = cut(std::mem::take(text), PLAN);
 }
 
 /// Adds the newest, and forgets the oldest beyond `most`.
@@ -236,6 +273,56 @@ mod tests {
         let reason = reason.map(str::to_owned);
         let took = Duration::from_millis(1500);
         Past { live: live(entry, tick), status, reason, took, verified: true, reverted: true }
+    }
+
+    /// Whatever happens, the board stays below what the README says.
+    #[test]
+    fn memory_has_a_bound_that_nothing_crosses() {
+        let board = Board::default();
+        let long = "\u{e4}".repeat(100_000);
+        let many = |live: &Live| {
+            for _ in 0..2000 {
+                live.facts.victim(long.clone(), None);
+                live.facts.command(long.clone());
+            }
+        };
+        for tick in 0..60 {
+            let ended = past("many", tick, Status::Failed, Some(&long));
+            board.begin(&ended.live);
+            many(&ended.live);
+            board.end(ended);
+        }
+        // As many entries as a config of 64 KiB can have.
+        for number in 0..1200 {
+            let one = live(&number.to_string(), 1);
+            board.begin(&one);
+            (0..200).for_each(|_| one.facts.victim(long[..4000].to_owned(), None));
+            (0..200).for_each(|_| one.facts.command(long[..4000].to_owned()));
+        }
+        for _ in 0..600 {
+            board.end(past(&long, 1, Status::Failed, Some(&long)));
+        }
+        board.set_reload_error(&long);
+        let ready = |_| Ready { entry: String::new(), kind: "cpu", what: Err(long.clone()) };
+        board.set_ready((0..1200).map(ready).collect());
+        let state = board.lock();
+        let facts = |live: &Live| -> usize {
+            let lines = live.facts.get(usize::MAX);
+            lines.iter().flat_map(|list| &list.lines).map(String::capacity).sum::<usize>()
+                + live.plan.capacity()
+        };
+        let mut bytes = state.live.iter().map(|live| facts(live)).sum::<usize>();
+        bytes += state
+            .past
+            .iter()
+            .map(|past| facts(&past.live) + past.reason.as_ref().unwrap().capacity())
+            .sum::<usize>();
+        bytes += state.bars.iter().map(|bar| bar.entry.capacity()).sum::<usize>();
+        bytes += state.reload_error.as_ref().unwrap().capacity();
+        bytes += state.ready.iter().map(|ready| ready.what.as_ref().unwrap_err().capacity()).sum::<usize>();
+        assert!(bytes < 4 << 20, "{bytes} bytes");
+        let [victims, _] = state.past[0].live.facts.get(usize::MAX);
+        assert_eq!((victims.all, state.live.len(), state.bars.len()), (0, 1200, BARS));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::client::{self, Place, Url};
 use crate::error::{Context, Error, Result};
 use crate::linux::proc::{Process, Reader, base_name};
 use crate::settings::{Keys, Section, keys};
+use crate::text::redact;
 use std::path::Path;
 use std::time::Duration;
 
@@ -80,8 +81,8 @@ fn probe(section: &mut Section<'_>) -> Option<Probe> {
             section.problem(key, &format!("has no use without {kind}"), "remove it");
         }
     }
-    let target = texts.into_iter().flatten().next().unwrap_or_default();
-    let name = section.text_or("name", &target);
+    let target = label(&texts.into_iter().flatten().next().unwrap_or_default());
+    let name = label(&section.text_or("name", &target));
     if section.has("name") && name.is_empty() {
         section.problem("name", "is empty", "leave it out, and it is the target");
     }
@@ -97,6 +98,11 @@ fn probe(section: &mut Section<'_>) -> Option<Probe> {
     let (failures, successes) = (count("failures_before_halt"), count("successes_before_resume"));
     let idle_only = section.choice("while") == Some("idle");
     Some(Probe { name, what: what?, timeout, interval, failures, successes, idle_only })
+}
+
+/// A name for log, page and metrics: an address in it loses its query and user name, which may be secrets.
+fn label(text: &str) -> String {
+    redact::urls(text).replace("?***", "").replace("***@", "")
 }
 
 /// What the texts of `http`, `tcp` and `process` ask for, and their own keys.
@@ -221,6 +227,20 @@ mod tests {
         let again = read_text(&known);
         assert_eq!((again.0.as_str(), again.1), ("", probes), "{known}");
         assert_eq!(read_text("{}").1, []);
+    }
+
+    #[test]
+    fn a_name_has_neither_query_nor_login() {
+        let name = |item: &str| read_text(&format!("steady_state: [{item}]")).1[0].name.clone();
+        assert_eq!(name("{http: 'http://a/x?token=hunter2'}"), "http://a/x");
+        assert_eq!(name("{http: 'http://a?token=hunter2#x'}"), "http://a");
+        assert_eq!(name("{tcp: 'a:1', name: 'see https://u:p@b/?c=d'}"), "see https://b/");
+        assert_eq!(name("{tcp: 'a:1', name: 'is it up?'}"), "is it up?");
+        let (wrong, ..) = read_text("steady_state: [{http: 'http://a/?b'}, {http: 'http://a/?c'}]");
+        assert!(
+            wrong.contains("is the name of an earlier probe too; give each a name of its own"),
+            "{wrong}"
+        );
     }
 
     #[test]

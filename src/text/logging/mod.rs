@@ -14,6 +14,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use std::fmt;
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
 
@@ -39,6 +40,8 @@ pub struct Options {
     pub max_size: u64,
     /// How many rotated files are kept; with 0 the file starts over instead.
     pub backups: u32,
+    /// Whether log and audit trail show the command lines of victims, redacted.
+    pub command_lines: bool,
 }
 
 impl Default for Options {
@@ -51,6 +54,7 @@ impl Default for Options {
             path: PathBuf::from("./logs/agent.log"),
             max_size: 10 << 20,
             backups: 5,
+            command_lines: false,
         }
     }
 }
@@ -68,6 +72,7 @@ pub fn level(name: &str) -> Option<LevelFilter> {
 /// `ENABLE_CONSOLE_LOGGING`, and `RUST_LOG` over all. Returns what is wrong with these, for the log.
 pub fn init(options: &Options) -> Vec<String> {
     static SWITCH: Switch = Switch;
+    COMMAND_LINES.store(options.command_lines, Ordering::Relaxed);
     let mut options = options.clone();
     let get = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     let (filters, mut trouble) = environment(&mut options, get);
@@ -104,6 +109,13 @@ pub fn init(options: &Options) -> Vec<String> {
     _ = log::set_logger(&SWITCH);
     trouble
 }
+
+/// Whether command lines of other processes may be shown, redacted, in the log and the audit trail.
+pub fn command_lines() -> bool {
+    COMMAND_LINES.load(Ordering::Relaxed)
+}
+
+static COMMAND_LINES: AtomicBool = AtomicBool::new(false);
 
 /// What [`Switch`] hands every record to.
 static CURRENT: RwLock<Option<env_logger::Logger>> = RwLock::new(None);
