@@ -26,8 +26,6 @@ const PROBLEMS: usize = 16 << 10;
 /// Injections under way of which many victims and commands are kept; of each further one only a few.
 const FULL: usize = 20;
 const FEW_LINES: usize = 2;
-/// Victims and commands that are kept of an injection that ended.
-const PAST_LINES: usize = 10;
 /// Bytes that are kept of an entry's name in the time line.
 const NAME: usize = 128;
 
@@ -216,7 +214,7 @@ impl Board {
     /// An injection has ended.
     pub fn end(&self, mut past: Past) {
         drop(past.live.facts.take_trail());
-        past.live.facts.shorten(PAST_LINES);
+        past.live.facts.shorten(json::SHOWN_PAST);
         past.reason.iter_mut().for_each(shorten);
         let mut state = self.lock();
         state.live.retain(|live| !Arc::ptr_eq(live, &past.live));
