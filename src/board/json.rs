@@ -15,6 +15,10 @@ pub const SHOWN_PAST: usize = 5;
 impl Board {
     /// The whole board as one JSON object.
     pub fn json(&self) -> String {
+        self.kept(0, || self.json_now())
+    }
+
+    fn json_now(&self) -> String {
         let state = self.lock();
         let about = &state.about;
         let mut config = Object::new();

@@ -5,9 +5,11 @@ mod page;
 mod text;
 
 use crate::exporter::metrics::Status;
-use crate::failures::{Facts, cut};
+use crate::failures::Facts;
 use crate::steady;
+use crate::text::redact::cut;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -149,35 +151,78 @@ struct State {
 pub struct Board {
     state: Mutex<State>,
     started: SystemTime,
+    /// How often the state was changed.
+    changes: AtomicUsize,
+    kept: [Mutex<Option<Kept>>; 4],
+}
+
+/// How long what is shown is kept while nothing changes. Whoever asks often shall cost nothing; times in it are so much
+/// older at most.
+const KEPT: Duration = Duration::from_secs(1);
+
+/// Something that was shown.
+#[derive(Debug)]
+struct Kept {
+    made: Instant,
+    state: [usize; 3],
+    text: String,
 }
 
 impl Default for Board {
     fn default() -> Board {
-        Board { state: Mutex::default(), started: SystemTime::now() }
+        let kept = Default::default();
+        Board { state: Mutex::default(), started: SystemTime::now(), changes: AtomicUsize::new(0), kept }
     }
 }
 
 impl Board {
+    /// What was made for this place last, if that was a moment ago and nothing changed since, or else what is made now.
+    fn kept(&self, place: usize, make: impl FnOnce() -> String) -> String {
+        let state = self.version();
+        let mut kept = self.kept[place].lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kept) = kept.as_ref().filter(|kept| kept.state == state && kept.made.elapsed() < KEPT) {
+            return kept.text.clone();
+        }
+        let text = make();
+        *kept = Some(Kept { made: Instant::now(), state, text: text.clone() });
+        text
+    }
+
+    /// Differs whenever what is shown does, but for times.
+    fn version(&self) -> [usize; 3] {
+        let state = self.lock();
+        let in_force = state.live.iter().filter(|live| live.remaining().is_some()).count();
+        let facts = state.live.iter().flat_map(|live| live.facts.get(0)).map(|list| list.all).sum();
+        [self.changes.load(Ordering::Acquire), in_force, facts]
+    }
+
+    /// The state, to be changed.
+    fn change(&self) -> MutexGuard<'_, State> {
+        let state = self.lock();
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        state
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the agent runs on from now on.
     pub fn set_about(&self, about: About) {
-        let mut state = self.lock();
+        let mut state = self.change();
         state.about = about;
         state.reload_error = None;
     }
 
     /// Why the last attempt to load a config failed.
     pub fn set_reload_error(&self, error: &str) {
-        self.lock().reload_error = Some(cut(error.to_owned(), PROBLEMS));
+        self.change().reload_error = Some(cut(error.to_owned(), PROBLEMS));
     }
 
     /// Where the probes of the application's health stand.
     pub fn set_steady(&self, mut steady: Vec<(String, steady::State)>) {
         steady.iter_mut().for_each(|(_, state)| shorten(&mut state.reason));
-        self.lock().steady = steady;
+        self.change().steady = steady;
     }
 
     /// Which entries could be injected.
@@ -188,23 +233,23 @@ impl Board {
                 Err(why) => why,
             })
         });
-        self.lock().ready = ready;
+        self.change().ready = ready;
     }
 
     /// The tick that was just rolled, when the next one is due, and why nothing was rolled, if so.
     pub fn set_tick(&self, tick: u64, next: Option<Instant>, resting: Option<String>) {
-        let mut state = self.lock();
+        let mut state = self.change();
         (state.tick, state.next, state.resting) = (tick, next, resting);
     }
 
     /// Why the agent is halted; empty when it is not.
     pub fn set_halts(&self, halts: Vec<(&'static str, String)>) {
-        self.lock().halts = halts;
+        self.change().halts = halts;
     }
 
     /// An injection has begun.
     pub fn begin(&self, live: &Arc<Live>) {
-        let mut state = self.lock();
+        let mut state = self.change();
         if state.live.len() >= FULL {
             live.facts.shorten(FEW_LINES);
         }
@@ -216,7 +261,7 @@ impl Board {
         drop(past.live.facts.take_trail());
         past.live.facts.shorten(json::SHOWN_PAST);
         past.reason.iter_mut().for_each(shorten);
-        let mut state = self.lock();
+        let mut state = self.change();
         state.live.retain(|live| !Arc::ptr_eq(live, &past.live));
         let bar = Bar {
             entry: cut(past.live.entry.clone(), NAME),
@@ -271,6 +316,38 @@ mod tests {
         let reason = reason.map(str::to_owned);
         let took = Duration::from_millis(1500);
         Past { live: live(entry, tick), status, reason, took, verified: true, reverted: true }
+    }
+
+    #[test]
+    fn what_is_shown_is_kept_while_nothing_changes() {
+        let board = Board::default();
+        let one = live("a", 0);
+        board.begin(&one);
+        let changes: [&dyn Fn(); 5] = [
+            &|| *one.active.lock().unwrap() = Some(Instant::now()),
+            &|| one.facts.victim("9 (x)".to_owned(), None),
+            &|| board.set_halts(vec![("file", "x".to_owned())]),
+            &|| board.set_tick(1, None, None),
+            &|| board.end(past("a", 0, Status::Success, None)),
+        ];
+        for (index, change) in changes.into_iter().enumerate() {
+            let before = (board.json(), board.text(), board.page(&[], ""));
+            // The time left of the fault would differ.
+            let same = (board.json(), board.text(), board.page(&[], ""));
+            assert!(board.kept.iter().take(3).all(|kept| kept.lock().unwrap().is_some()));
+            change();
+            let after = (board.json(), board.text(), board.page(&[], ""));
+            let slow = board.kept[0].lock().unwrap().as_ref().unwrap().made.elapsed() >= KEPT;
+            assert!(slow || before == same, "{index}");
+            assert!(before.0 != after.0 || before.1 != after.1, "{index}: {}", after.0);
+        }
+        // Times go on: what is kept is not kept for ever.
+        let kept = &board.kept[1];
+        board.text();
+        kept.lock().unwrap().as_mut().unwrap().text = "old".to_owned();
+        assert_eq!(board.text(), "old");
+        kept.lock().unwrap().as_mut().unwrap().made -= KEPT;
+        assert!(board.text() != "old");
     }
 
     /// Whatever happens, the board stays below what the README says.

@@ -10,6 +10,10 @@ use std::time::Instant;
 impl Board {
     /// The board as plain text: first whether it is the chaos, then everything else.
     pub fn text(&self) -> String {
+        self.kept(1, || self.text_now())
+    }
+
+    fn text_now(&self) -> String {
         let state = self.lock();
         let mut out = String::new();
         headline(&mut out, &state);

@@ -46,11 +46,16 @@ const OUTCOME: &str =
 impl Board {
     /// The page; `links` are paths of this server and what they are, `query` is that of the request.
     pub fn page(&self, links: &[(&str, &str)], query: &str) -> String {
+        let still = query == STILL;
+        self.kept(2 + usize::from(still), || self.page_now(links, still))
+    }
+
+    fn page_now(&self, links: &[(&str, &str)], still: bool) -> String {
         let (now, host, state) = (SystemTime::now(), hostname(), self.lock());
         let mut page = Html(String::with_capacity(16 << 10));
         let (class, title) = headline(&state, now);
         page.put(HEAD, &[&title, &host]);
-        page.put(if query == STILL { HELD } else { TURNING }, &[&host, &clock(now, now)]);
+        page.put(if still { HELD } else { TURNING }, &[&host, &clock(now, now)]);
         page.put("<main>\n<section class=\"answer $\"><h1>$</h1>\n", &[class, &title]);
         answer(&mut page, &state, self.started, now);
         page.put("</section>\n", &[]);
