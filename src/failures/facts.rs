@@ -2,6 +2,7 @@
 //!
 //! The status has an end, whatever the number of victims; the trail has them all, and is kept only where it is written.
 
+use crate::text::redact::cut;
 use std::mem;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -108,17 +109,6 @@ impl Default for Facts {
     }
 }
 
-/// The text up to `most` bytes; what is left out is told by three points.
-pub fn cut(mut text: String, most: usize) -> String {
-    if text.len() > most {
-        let end = (0..=most.saturating_sub(3)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-        text.truncate(end);
-        text.push_str("...");
-        text.shrink_to_fit();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,11 +135,5 @@ mod tests {
         let silent = Facts::new(false);
         silent.victim("a".to_owned(), None);
         assert_eq!(silent.take_trail(), [Vec::<String>::new(), Vec::new()]);
-    }
-
-    #[test]
-    fn a_text_is_cut_between_letters() {
-        assert_eq!(cut("é".repeat(9), 8), "éé...");
-        assert_eq!(cut("short".to_owned(), 5), "short");
     }
 }

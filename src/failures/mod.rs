@@ -16,7 +16,7 @@ use crate::exporter::metrics::Family;
 use crate::revert::guard::{Guard, Reverter};
 use crate::revert::undo::Undo;
 use crate::settings::{Keys, Section};
-pub use facts::{Facts, Listed, cut};
+pub use facts::{Facts, Listed};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};

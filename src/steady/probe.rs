@@ -9,6 +9,10 @@ use crate::text::redact;
 use std::path::Path;
 use std::time::Duration;
 
+/// Most probes of a config: one thread asks them all, and each has two lines on `/metrics`, which has an end.
+const MOST: usize = 100;
+/// Bytes of a name.
+const NAME: usize = 200;
 /// The keys that say what is asked.
 const KINDS: [&str; 3] = ["http", "tcp", "process"];
 /// The keys of a probe. The timeout has a bound, for a probe that hangs keeps the others waiting.
@@ -59,6 +63,13 @@ pub fn read(section: &mut Section<'_>) -> Option<Vec<Probe>> {
     section.each("steady_state", "steady_state", |section| {
         section.declare(KEYS);
         let probe = probe(section)?;
+        if names.len() == MOST {
+            section.problem(
+                "",
+                "is the 101st probe",
+                "100 are allowed: a probe may ask for the health of many",
+            );
+        }
         if names.contains(&probe.name) {
             section.problem("name", "is the name of an earlier probe too", "give each a name of its own");
         }
@@ -102,7 +113,7 @@ fn probe(section: &mut Section<'_>) -> Option<Probe> {
 
 /// A name for log, page and metrics: an address in it loses its query and user name, which may be secrets.
 fn label(text: &str) -> String {
-    redact::urls(text).replace("?***", "").replace("***@", "")
+    redact::cut(redact::urls(text).replace("?***", "").replace("***@", ""), NAME)
 }
 
 /// What the texts of `http`, `tcp` and `process` ask for, and their own keys.
@@ -240,6 +251,20 @@ mod tests {
         assert!(
             wrong.contains("is the name of an earlier probe too; give each a name of its own"),
             "{wrong}"
+        );
+    }
+
+    #[test]
+    fn probes_are_a_hundred_at_most() {
+        let list = |count| {
+            let items: Vec<String> = (0..count).map(|number| format!("{{process: p{number}}}")).collect();
+            read_text(&format!("steady_state: [{}]", items.join(", "))).0
+        };
+        assert_eq!(list(100), "");
+        assert!(
+            list(101).contains("steady_state[100]: is the 101st probe; 100 are allowed"),
+            "{}",
+            list(101)
         );
     }
 

@@ -43,7 +43,7 @@ pub fn program(cmdline: &[u8]) -> String {
     let first = arguments.next().unwrap_or_default();
     let word = first.split(|byte| byte.is_ascii_whitespace()).next().unwrap_or_default();
     let count = arguments.count();
-    let mut line = short(argument(&printable(word), true).0);
+    let mut line = cut(argument(&printable(word), true).0, MAX + 3);
     let _ = write!(line, ", {count} argument{}", if count == 1 { "" } else { "s" });
     line
 }
@@ -69,7 +69,7 @@ pub fn command_line(cmdline: &[u8]) -> String {
             hide = next;
         }
     }
-    short(line)
+    cut(line, MAX + 3)
 }
 
 /// A text in which addresses (`SCHEME://...`) have neither a user name nor a query.
@@ -110,13 +110,15 @@ fn arguments(cmdline: &[u8]) -> impl Iterator<Item = &[u8]> {
     cmdline.get(..end).unwrap_or_default().split(|byte| *byte == 0)
 }
 
-fn short(mut line: String) -> String {
-    if line.len() > MAX {
-        let end = (0..=MAX).rev().find(|end| line.is_char_boundary(*end)).unwrap_or(0);
-        line.truncate(end);
-        line.push_str("...");
+/// The text up to `most` bytes; what is left out is told by three points.
+pub fn cut(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        let end = (0..=most.saturating_sub(3)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        text.truncate(end);
+        text.push_str("...");
+        text.shrink_to_fit();
     }
-    line
+    text
 }
 
 /// An argument as it may be shown, and whether the next one may not be. The `first` is the program.

@@ -133,3 +133,9 @@ fn no_bytes_are_too_odd() {
         assert!(shown.iter().take(2).all(|shown| !shown.contains("x1Y2z3A4b5C6")), "{line:?}: {shown:?}");
     }
 }
+
+#[test]
+fn a_text_is_cut_between_letters() {
+    assert_eq!(cut("é".repeat(9), 8), "éé...");
+    assert_eq!(cut("short".to_owned(), 5), "short");
+}
