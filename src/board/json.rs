@@ -33,7 +33,7 @@ impl Board {
             state.next.map_or(f64::NAN, |next| next.saturating_duration_since(Instant::now()).as_secs_f64());
         let mut object = Object::new();
         object.whole("pid", std::process::id().into());
-        object.text("version", about.version).whole("seed", about.seed);
+        object.text("version", about.version).seed(about.seed);
         object.text("started", &timestamp(self.started)).raw("config", &config.end());
         object.truth("dry_run", about.dry_run).number("interval_seconds", about.interval.as_secs_f64());
         object.whole("tick", state.tick).number("next_tick_in_seconds", next);
@@ -159,6 +159,7 @@ mod tests {
             })
         };
         assert_eq!(get("seed").as_u64(), Some(u64::MAX));
+        assert_eq!(get("seed_text").as_str(), Some("18446744073709551615"));
         assert_eq!(get("config/hash").as_str(), Some("00000000000000ab"));
         assert_eq!((get("tick").as_u64(), get("halted").as_bool()), (Some(7), Some(true)));
         assert_eq!(get("halts/0/detail").as_str(), Some("/run/halt is there"));

@@ -43,7 +43,7 @@ pub fn program(cmdline: &[u8]) -> String {
     let first = arguments.next().unwrap_or_default();
     let word = first.split(|byte| byte.is_ascii_whitespace()).next().unwrap_or_default();
     let count = arguments.count();
-    let mut line = cut(argument(&printable(word), true).0, MAX + 3);
+    let mut line = cut(argument(&printable(word), true).0, MAX);
     let _ = write!(line, ", {count} argument{}", if count == 1 { "" } else { "s" });
     line
 }
@@ -69,7 +69,7 @@ pub fn command_line(cmdline: &[u8]) -> String {
             hide = next;
         }
     }
-    cut(line, MAX + 3)
+    cut(line, MAX)
 }
 
 /// A text in which addresses (`SCHEME://...`) have neither a user name nor a query.
