@@ -21,7 +21,7 @@
 //! linux 2 ability
 //! linux 1 sys
 //! text 2 logging
-//! text 1 civil json output
+//! text 1 civil json output redact
 //! exporter 2 http
 //! exporter 1 metrics
 //! revert 2 guard

@@ -3,6 +3,7 @@
 use super::table::MILLION;
 use super::words::Parsed;
 use crate::config;
+use crate::dice;
 use crate::error::{Context, EXIT_FAILED, Error, Result};
 use crate::plan::{Fleet, Plan, Timeline, Trail, replay};
 use crate::text::json::{Object, list};
@@ -38,7 +39,7 @@ pub fn run(parsed: &Parsed<'_>) -> Result<u8> {
     if !(1..=MILLION).contains(&ticks) {
         return Err(Error::usage(format!("--for means {ticks} ticks; from 1 to {MILLION} are allowed")));
     }
-    let seed = parsed.number("--seed").or(config.agent.seed).unwrap_or_else(|| fastrand::u64(..));
+    let seed = parsed.number("--seed").or(config.agent.seed).unwrap_or_else(dice::random_seed);
     let plan = Plan::new(&config, start, ticks);
     let text = match (parsed.number("--pods"), parsed.is_json()) {
         (Some(pods), json) => {

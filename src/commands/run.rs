@@ -5,6 +5,7 @@ use crate::agent::{self, Agent};
 use crate::board::Board;
 use crate::cancel::Cancel;
 use crate::config::{self, Loaded};
+use crate::dice;
 use crate::error::{Context, Error, Result};
 use crate::exporter::http;
 use crate::exporter::metrics::Metrics;
@@ -27,7 +28,7 @@ pub fn run(parsed: &Parsed<'_>) -> Result<u8> {
     let dry_run = config.agent.dry_run;
     let trouble = logging::init(&config.logging);
     let stop = Arc::new(Cancel::new().doing("open", "an eventfd")?);
-    let seed = config.agent.seed.unwrap_or_else(|| fastrand::u64(..));
+    let seed = config.agent.seed.unwrap_or_else(dice::random_seed);
     let (metrics, board) =
         (Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), seed)), Arc::new(Board::default()));
     let exporter = config.agent.metrics.clone();

@@ -167,6 +167,7 @@ fn logging(section: &mut Section<'_>) -> logging::Options {
     let level = section.choice("level").and_then(logging::level);
     options.level = level.unwrap_or(options.level);
     options.json = section.choice("format") == Some("json");
+    options.command_lines = section.boolean("command_lines");
     section.child("console", |section| {
         options.console = section.boolean("enabled");
         Some(())

@@ -46,6 +46,8 @@ pub const LOGGING: Keys = keys! {
     "logging" Map "" or "": "";
     "logging.level" Choice "DEBUG, INFO, WARNING, ERROR, CRITICAL" = "INFO": "also `LOG_LEVEL`; `RUST_LOG` wins";
     "logging.format" Choice "text, json" = "text": "of the console; also `JSON_LOGS=true`";
+    "logging.command_lines" Bool "" = "false":
+        "log and audit trail show the command lines of victims, redacted as well as can be; the port never does";
     "logging.console" Map "" or "": "";
     "logging.console.enabled" Bool "" = "true": "log to standard output";
     "logging.file" Map "" or "": "";

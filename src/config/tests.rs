@@ -154,7 +154,7 @@ fn values_arrive_in_the_model() {
          failures:\n\
          \x20 a: {type: cpu, enabled: true, probability: 1e-3, duration_seconds: 2.5, cores: 0}\n\
          \x20 process: {enabled: false}\n\
-         logging: {level: warning, format: JSON, console: {enabled: no},\n\
+         logging: {level: warning, format: JSON, command_lines: on, console: {enabled: no},\n\
          \x20 file: {enabled: true, path: /tmp/x, max_size_mb: 0.5, backup_count: 0}}\n",
     )
     .config;
@@ -188,6 +188,7 @@ fn values_arrive_in_the_model() {
         path: "/tmp/x".into(),
         max_size: 512 << 10,
         backups: 0,
+        command_lines: true,
     };
     assert_eq!(config.logging, logging);
 }

@@ -17,6 +17,7 @@ use line::Line;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{OnceLock, PoisonError, RwLock};
 use std::time::SystemTime;
 
@@ -42,6 +43,8 @@ pub struct Options {
     pub max_size: u64,
     /// How many rotated files are kept; with 0 the file starts over instead.
     pub backups: u32,
+    /// Whether log and audit trail show the command lines of victims, redacted.
+    pub command_lines: bool,
 }
 
 impl Default for Options {
@@ -54,6 +57,7 @@ impl Default for Options {
             path: PathBuf::from("./logs/agent.log"),
             max_size: 10 << 20,
             backups: 5,
+            command_lines: false,
         }
     }
 }
@@ -71,6 +75,7 @@ pub fn level(name: &str) -> Option<LevelFilter> {
 /// `ENABLE_CONSOLE_LOGGING`, and `RUST_LOG` over all. Returns what is wrong with these, for the log.
 pub fn init(options: &Options) -> Vec<String> {
     static SWITCH: Switch = Switch;
+    COMMAND_LINES.store(options.command_lines, Ordering::Relaxed);
     let mut options = options.clone();
     let get = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     let (filters, trouble) = environment(&mut options, get);
@@ -131,6 +136,12 @@ impl Logger {
 
 /// The way to standard output, for as long as the process lives.
 static CONSOLE: OnceLock<Queue> = OnceLock::new();
+/// Whether command lines of other processes may be shown, redacted, in the log and the audit trail.
+pub fn command_lines() -> bool {
+    COMMAND_LINES.load(Ordering::Relaxed)
+}
+
+static COMMAND_LINES: AtomicBool = AtomicBool::new(false);
 
 /// What [`Switch`] hands every record to.
 static CURRENT: RwLock<Option<Logger>> = RwLock::new(None);
