@@ -17,6 +17,7 @@
 //! 2 linux
 //! 1 error
 //!
+//! linux 4 route
 //! linux 3 cgroup command proc tc watch
 //! linux 2 ability
 //! linux 1 sys

@@ -4,6 +4,7 @@ pub mod ability;
 pub mod cgroup;
 pub mod command;
 pub mod proc;
+pub mod route;
 pub mod sys;
 pub mod tc;
 pub mod watch;

@@ -4,7 +4,7 @@ use crate::settings::{Keys, keys};
 
 /// The keys of an item of `exempt` are those of an item of `targets`.
 pub const KEYS: Keys = keys! {
-    "interface" Text "a name, a glob such as `eth*`, `auto`" = "eth0": "where; `auto` is the interface of the default route";
+    "interface" Text "a name, a glob such as `eth*`, `auto`" = "eth0": "where; `auto` is every interface of the default routes, IPv4 and IPv6";
     "interfaces" Strings "a list of such names" or "none": "the same, instead";
     "delay_ms" Number "0 to 10000" = "100, if no other effect is asked for": "holds every packet back";
     "jitter_ms" Number "0 to 10000" or "none": "varies the delay";
@@ -52,7 +52,7 @@ pub const KEYS: Keys = keys! {
     "targets.protocol" Choice "tcp, udp, icmp" or "any; with ports TCP and UDP": "over which it goes";
     "targets.side" Choice "destination, source" = "destination": "source: address and ports are those of this pod's end";
     "exempt" List "a list of such rules" or "none": "this traffic never is, whatever the targets say";
-    "exempt_defaults" Strings "a list of metrics, dns, gateway, node" = "metrics":
-        "the same by name; `node` is the address in the environment variable `NODE_IP` (field `status.hostIP`)";
+    "exempt_defaults" Strings "a list of metrics, dns, gateway, node, probes" = "metrics":
+        "the same by name; `node` is the address in the environment variable `NODE_IP` (field `status.hostIP`), `gateway` the routers of all default routes, `probes` both and the neighbours with link-local addresses: whoever may send the kubelet's probes";
     "tc" Choice "auto, builtin, system" = "auto": "the program that sets it: a `tc` from PATH, else the one built in";
 };

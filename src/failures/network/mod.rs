@@ -193,8 +193,8 @@ impl Network {
     }
 
     /// The interfaces, free of what others have set.
-    fn links(&self, host: &Host, netlink: &Netlink) -> Result<Vec<Link>> {
-        let links = resolve::interfaces(&self.spec, host, netlink)?;
+    fn links(&self, netlink: &Netlink) -> Result<Vec<Link>> {
+        let links = resolve::interfaces(&self.spec, netlink)?;
         for link in &links {
             verify::look(netlink, link, self.egress(), self.ingress())?;
         }
@@ -273,8 +273,8 @@ impl Failure for Network {
     fn check(&self, host: &Host) -> Result<()> {
         NETEM.allowed().required()?;
         let netlink = Netlink::open().doing("open", "a netlink socket")?;
-        self.links(host, &netlink)?;
-        resolve::exempts(&self.spec, host).map(|_| ())
+        self.links(&netlink)?;
+        resolve::exempts(&self.spec, host, &netlink).map(|_| ())
     }
 
     fn ready(&self, host: &Host) -> Result<String> {
@@ -302,14 +302,14 @@ impl Failure for Network {
 
     fn inject(&self, injection: &Injection<'_>) -> Result<Outcome> {
         let netlink = Netlink::open().doing("open", "a netlink socket")?;
-        let links = self.links(injection.host, &netlink)?;
+        let links = self.links(&netlink)?;
         // Dropped last, when everything is reverted.
         let claim = match Claim::new(links.iter(), self.egress(), self.ingress()) {
             Ok(claim) => claim,
             Err(who) => return Ok(Outcome::Skipped(who)),
         };
         clear(injection, &claim)?;
-        let mut exempts = resolve::exempts(&self.spec, injection.host)?;
+        let mut exempts = resolve::exempts(&self.spec, injection.host, &netlink)?;
         exempts.extend(self.spec.exempt.iter().cloned());
         let exempts = resolve::addresses(&exempts, injection.entry, injection.cancel)?;
         let targets = resolve::addresses(&self.spec.targets, injection.entry, injection.cancel)?;
