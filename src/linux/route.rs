@@ -64,7 +64,7 @@ pub struct Route {
 /// Both families, IPv4 first: `AF_INET`, `AF_INET6`.
 const FAMILIES: [u8; 2] = [libc::AF_INET as u8, libc::AF_INET6 as u8];
 
-/// The next hops that a packet to anywhere takes, of IPv4 and IPv6, without repeats: for each family those of the
+/// The next hops that a packet to anywhere takes, of IPv4 and IPv6: for each family those of the
 /// best default route of the first table with one, in the order of the rules that do not look at the packet.
 ///
 /// # Errors
@@ -77,10 +77,8 @@ pub fn default_hops(socket: &Netlink) -> Result<Vec<Hop>, Refusal> {
             let of_table = || routes.iter().filter(|route| route.table == table);
             let Some(best) = of_table().map(|route| route.metric).min() else { continue };
             // A kernel before 4.15 tells the next hops of IPv6 as routes of one metric.
-            for hop in of_table().filter(|route| route.metric == best).flat_map(|route| &route.hops) {
-                if !found.contains(hop) {
-                    found.push(*hop);
-                }
+            for route in of_table().filter(|route| route.metric == best) {
+                found.extend(&route.hops);
             }
             break;
         }
@@ -95,11 +93,10 @@ pub fn default_hops(socket: &Netlink) -> Result<Vec<Hop>, Refusal> {
 pub fn gateways(socket: &Netlink) -> Result<Vec<IpAddr>, Refusal> {
     let mut found = Vec::new();
     for family in FAMILIES {
-        let routes = defaults(socket, family)?;
-        found.extend(routes.iter().flat_map(|route| &route.hops).filter_map(|hop| hop.gateway));
+        for route in defaults(socket, family)? {
+            route.hops.iter().filter_map(|hop| hop.gateway).for_each(|one| once(&mut found, one));
+        }
     }
-    found.sort_unstable();
-    found.dedup();
     Ok(found)
 }
 
@@ -110,14 +107,21 @@ pub fn gateways(socket: &Netlink) -> Result<Vec<IpAddr>, Refusal> {
 pub fn link_local_neighbours(socket: &Netlink) -> Result<Vec<IpAddr>, Refusal> {
     // struct ndmsg: family u8, padding, index i32, state u16, flags u8, type u8.
     let replies = dump(socket, RTM_GETNEIGH, FAMILIES[0])?;
-    let addresses = messages(&replies).filter(|reply| reply.kind == RTM_NEWNEIGH);
-    let mut found: Vec<IpAddr> = addresses
-        .filter_map(|reply| address(find(reply.body.get(12..)?, NDA_DST)?))
-        .filter(|address| matches!(address, IpAddr::V4(address) if address.is_link_local()))
-        .collect();
-    found.sort_unstable();
-    found.dedup();
+    let mut found = Vec::new();
+    for reply in messages(&replies).filter(|reply| reply.kind == RTM_NEWNEIGH) {
+        let attributes = reply.body.get(12..).unwrap_or_default();
+        match find(attributes, NDA_DST).and_then(address) {
+            Some(IpAddr::V4(address)) if address.is_link_local() => once(&mut found, address.into()),
+            _ => {}
+        }
+    }
     Ok(found)
+}
+
+fn once(found: &mut Vec<IpAddr>, address: IpAddr) {
+    if !found.contains(&address) {
+        found.push(address);
+    }
 }
 
 /// All messages of a family; none where the kernel has it not. The fixed part of routes, rules and neighbours is of
@@ -175,21 +179,21 @@ fn default(body: &[u8]) -> Option<Route> {
 /// The tables in which the kernel looks for the way of a packet of which nothing is known, in this order.
 fn tables(socket: &Netlink, family: u8) -> Result<Vec<u32>, Refusal> {
     let replies = dump(socket, RTM_GETRULE, family)?;
-    let mut rules: Vec<(u32, Rule)> = messages(&replies)
-        .filter(|reply| reply.kind == RTM_NEWRULE && reply.body.first() == Some(&family))
-        .filter_map(|reply| rule(reply.body))
-        .collect();
-    if rules.is_empty() {
-        return Ok(vec![MAIN]);
-    }
-    rules.sort_by_key(|(priority, _)| *priority);
-    let (mut found, mut least) = (Vec::new(), 0);
-    for (priority, rule) in rules {
-        match rule {
-            _ if priority < least => {}
-            Rule::Table(table) => found.push(table),
-            Rule::Goto(target) => least = target,
+    let (mut found, mut least, mut any) = (Vec::new(), 0, false);
+    // The kernel keeps and tells them by priority.
+    for reply in messages(&replies) {
+        if reply.kind != RTM_NEWRULE || reply.body.first() != Some(&family) {
+            continue;
         }
+        any = true;
+        match rule(reply.body) {
+            Some((priority, Rule::Table(table))) if priority >= least => found.push(table),
+            Some((priority, Rule::Goto(target))) if priority >= least => least = target,
+            _ => {}
+        }
+    }
+    if !any {
+        found.push(MAIN);
     }
     Ok(found)
 }
@@ -352,7 +356,8 @@ mod tests {
             ip(lines);
             let wanted: Vec<_> = automatic.split_whitespace().map(str::to_owned).collect();
             assert_eq!(names(&socket), wanted, "after {lines}\n{}", told("route show table all"));
-            let found: Vec<_> = gateways(&socket).unwrap().iter().map(IpAddr::to_string).collect();
+            let mut found: Vec<_> = gateways(&socket).unwrap().iter().map(IpAddr::to_string).collect();
+            found.sort();
             assert_eq!(found.join(" "), routers, "after {lines}\n{}", told("route show table all"));
             // Where there is one next hop and nothing in front of it, the kernel says so itself.
             let asked = Command::new("ip").args(["-o", "route", "get", "192.0.2.77"]).output().unwrap();
@@ -392,7 +397,8 @@ mod tests {
             assert_eq!(told("route get 192.0.2.77")[0]["dev"], automatic, "after {lines}");
         }
         // All routers are found in whatever table.
-        let found: Vec<_> = gateways(&socket).unwrap().iter().map(IpAddr::to_string).collect();
+        let mut found: Vec<_> = gateways(&socket).unwrap().iter().map(IpAddr::to_string).collect();
+        found.sort();
         assert_eq!(found, ["10.0.1.1", "10.0.2.1", "10.0.3.1"]);
     }
 
