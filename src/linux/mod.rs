@@ -2,6 +2,7 @@
 
 pub mod ability;
 pub mod cgroup;
+pub mod claim;
 pub mod command;
 pub mod proc;
 pub mod route;
