@@ -30,7 +30,7 @@ pub const KEYS: Keys = keys! {
     "reorder_percent" Number "0 to 100" or "none": "sends some at once while a delay holds the others";
     "reorder_correlation_percent" Number "0 to 100" or "none": "as for losses";
     "gap" Whole "1 to 1000000" or "none": "5: only every fifth packet is a candidate";
-    "rate" Text "\"1mbit\", \"250kbit\"" or "none": "limits the speed";
+    "rate" Text "\"1mbit\", \"250kbit\"" or "none": "limits the speed; as in tc, `1mbit` is bits and `1mbps` bytes a second";
     "rate_packet_overhead" Whole "0 to 65535" or "0": "bytes that each packet counts for besides";
     "rate_cell_size" Whole "0 to 65535" or "0": "bytes of a cell of the link";
     "rate_cell_overhead" Whole "0 to 65535" or "0": "bytes that each cell counts for besides";
