@@ -23,7 +23,7 @@ const MOST: usize = 16;
 const GRACE: Duration = Duration::from_millis(500);
 
 /// The addresses of one family, or the resolver's words.
-type Answer = std::result::Result<Vec<IpAddr>, String>;
+type Answer = std::result::Result<Vec<IpAddr>, &'static str>;
 
 /// A name and a family on the way to its answer.
 #[derive(Debug)]
@@ -82,8 +82,8 @@ fn fd(slot: &Slot) -> Option<BorrowedFd<'_>> {
 #[derive(Default)]
 struct Heard {
     addresses: Vec<IpAddr>,
-    /// The resolver's words where it had no addresses.
-    words: String,
+    /// The resolver's words of the first family that failed.
+    words: &'static str,
 }
 
 impl Heard {
@@ -98,10 +98,7 @@ impl Heard {
                 return Ok(false);
             }
             Some(Err(why)) => {
-                if why != self.words {
-                    self.words.push_str(if self.words.is_empty() { "" } else { "; " });
-                    self.words.push_str(&why);
-                }
+                self.words = if self.words.is_empty() { why } else { self.words };
                 false
             }
             Some(Ok(addresses)) => {
@@ -186,7 +183,7 @@ mod tests {
             assert_eq!(under_way, 1);
         }
         // Its late failure is not taken for an answer to somebody who came later.
-        *lock(&hung.answer) = Some(Err("Try again".to_owned()));
+        *lock(&hung.answer) = Some(Err("Try again"));
         lock(&ASKED).retain(|one| !Arc::ptr_eq(one, &hung));
         let mut heard = Heard::default();
         let mut slot = Some((hung, true));

@@ -47,6 +47,13 @@ pub fn interfaces(spec: &Spec, netlink: &Netlink) -> Result<Vec<Link>> {
             )));
         }
         for link in meant {
+            if !is_plain(&link.name) {
+                return Err(Error::refused(format!(
+                    "the interface {:?} has a name that tc would read as something else; rename it or choose another \
+                     interface",
+                    link.name
+                )));
+            }
             if !found.iter().any(|known| known.index == link.index) {
                 found.push(link.clone());
             }
@@ -78,6 +85,12 @@ fn named<'a>(all: &'a [Link], name: &str) -> Vec<&'a Link> {
         glob(name.as_bytes(), link.name.as_bytes()) && !link.is_loopback() && !link.name.starts_with(IFB)
     };
     all.iter().filter(matches).collect()
+}
+
+/// Whether every tc reads the name of an interface as one word and nothing else: the kernel (dev_valid_name in
+/// net/core/dev.c) allows quotes, comments and wide blanks, and what the program found is never taken for more than a name.
+fn is_plain(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_graphic() && !b"#\"'\\".contains(&byte))
 }
 
 /// `*` and `?`, nothing else.
@@ -189,6 +202,16 @@ mod tests {
             all.into_iter().chain([("e*h*1", "eth01", true), ("eth0", "eth01", false)])
         {
             assert_eq!(glob(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_tc_would_take_apart_is_not_plain() {
+        for name in ["eth0", "br-lan", "eth0.100", "veth@if3", "a;b", "$(x)", "*"] {
+            assert!(is_plain(name), "{name}");
+        }
+        for name in ["a#b", "a\"b", "it's", "a\\", "eth\u{2003}0", "eth\u{fffd}", "\u{e4}0"] {
+            assert!(!is_plain(name), "{name}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What std's `TcpListener` and `TcpStream` do not offer.
 
 use super::Result;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
@@ -114,8 +114,8 @@ pub fn connect(socket: &TcpStream, to: SocketAddr) -> Result<()> {
 ///
 /// # Errors
 /// The resolver's words: there is no such name, none of this family, or no server answers.
-pub fn addresses(name: &str, ipv6: bool) -> std::result::Result<Vec<IpAddr>, String> {
-    let name = CString::new(name).map_err(|_| "a name has no NUL".to_owned())?;
+pub fn addresses(name: &str, ipv6: bool) -> std::result::Result<Vec<IpAddr>, &'static str> {
+    let name = CString::new(name).map_err(|_| "a name has no NUL")?;
     // SAFETY: addrinfo is plain data for which zero bytes are a valid value.
     let mut hints: libc::addrinfo = unsafe { std::mem::zeroed() };
     hints.ai_family = if ipv6 { libc::AF_INET6 } else { libc::AF_INET };
@@ -125,8 +125,8 @@ pub fn addresses(name: &str, ipv6: bool) -> std::result::Result<Vec<IpAddr>, Str
     let code = unsafe { libc::getaddrinfo(name.as_ptr(), std::ptr::null(), &raw const hints, &raw mut list) };
     if code != 0 {
         // SAFETY: the function returns a NUL-terminated text that is never freed.
-        let text = unsafe { std::ffi::CStr::from_ptr(libc::gai_strerror(code)) };
-        return Err(text.to_string_lossy().into_owned());
+        let text: &'static CStr = unsafe { CStr::from_ptr(libc::gai_strerror(code)) };
+        return Err(text.to_str().unwrap_or("the resolver fails"));
     }
     let (mut found, mut at) = (Vec::new(), list);
     // SAFETY: `at` is null or a row of the list, which lives until it is freed below.
