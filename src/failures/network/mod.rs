@@ -78,7 +78,7 @@ impl Drop for Changes<'_> {
 /// Why a step failed.
 struct Trouble {
     error: Error,
-    /// The kernel has no prio or u32.
+    /// The kernel has no prio or u32, and the fault could do without.
     no_filters: bool,
 }
 
@@ -182,23 +182,16 @@ impl Network {
             }
             match self.set_up(injection, netlink, &changes, done) {
                 Ok(()) => {}
-                Err(trouble) => {
-                    let plain = plan::changes(&self.spec, aim, link, false);
-                    // What cannot do without filters would only fail again.
-                    let same = plain
-                        .iter()
-                        .map(|change| &change.lines)
-                        .eq(changes.iter().map(|change| &change.lines));
-                    if !trouble.no_filters || self.spec.aimed || same {
-                        return Err(trouble.error);
-                    }
+                Err(trouble) if trouble.no_filters && !self.spec.aimed => {
                     log::warn!(
                         "{}: the kernel cannot filter ({}), so the fault meets the agent's own metrics too",
                         injection.entry,
                         trouble.error
                     );
-                    self.set_up(injection, netlink, &plain, done).map_err(|trouble| trouble.error)?;
+                    let changes = plan::changes(&self.spec, aim, link, false);
+                    self.set_up(injection, netlink, &changes, done).map_err(|trouble| trouble.error)?;
                 }
+                Err(trouble) => return Err(trouble.error),
             }
         }
         Ok(())
@@ -290,7 +283,8 @@ fn explain(stderr: &str, lines: &[Vec<String>]) -> Trouble {
     let hint = hint(part.told(errno));
     Trouble {
         error: Error::refused(format!("tc {} failed: {said}; {hint}", words.join(" "))),
-        no_filters: absent && (*part == PRIO || *part == U32),
+        // What comes in is met by filters or not at all.
+        no_filters: absent && (*part == PRIO || (*part == U32 && !has("ffff:"))),
     }
 }
 
@@ -394,6 +388,7 @@ mod tests {
             "qdisc add dev e0 ingress",
             "filter add dev e0 parent ffff: protocol ip pref 51718 u32 match ip dst 10.0.0.1/32 action pass",
             "filter add dev e0 parent ffff: protocol all pref 51722 u32 match u32 0 0 action mirred egress redirect dev i0",
+            "filter add dev e0 parent ca05: protocol ip pref 51718 u32 match ip dst 10.0.0.1/32 flowid ca05:1",
         ]
         .map(words::glued);
         let (unknown, classifier, action) = (
@@ -405,8 +400,9 @@ mod tests {
             (unknown, 1, "sch_prio", true),
             (unknown, 2, "sch_netem", false),
             (unknown, 3, "sch_ingress", false),
-            (classifier, 4, "cls_u32", true),
-            (classifier, 5, "cls_u32", true),
+            (classifier, 4, "cls_u32", false),
+            (classifier, 5, "cls_u32", false),
+            (classifier, 6, "cls_u32", true),
             (action, 4, "act_gact", false),
             (action, 5, "act_mirred", false),
         ] {

@@ -140,7 +140,7 @@ pub fn exempts(spec: &Spec, host: &Host, netlink: &Netlink) -> Result<Vec<Rule>>
         rules.extend(gateways.into_iter().map(single));
     }
     if probes || wants(Exempt::Node) {
-        rules.extend(node(if probes { "probes" } else { "node" })?);
+        node(if probes { "probes" } else { "node" }, &mut rules)?;
     }
     if probes {
         // Whoever is beside the pod on its link may have any address of IPv6 there, and one of IPv4 if it is known.
@@ -152,16 +152,18 @@ pub fn exempts(spec: &Spec, host: &Host, netlink: &Netlink) -> Result<Vec<Rule>>
 }
 
 /// The node's addresses: one, or several with commas between, as `status.hostIPs` has them.
-fn node(word: &str) -> Result<Vec<Rule>> {
+fn node(word: &str, rules: &mut Vec<Rule>) -> Result<()> {
     let text = std::env::var(NODE).unwrap_or_default();
-    let addresses = text.split(',').map(|one| one.trim().parse::<IpAddr>().map(|ip| ip.to_canonical()));
-    let rules: std::result::Result<Vec<_>, _> = addresses.map(|address| address.map(single)).collect();
-    rules.map_err(|_| {
-        Error::refused(format!(
-            "exempt_defaults has {word}, but the environment variable {NODE} holds no address; set it from the field \
-             status.hostIP"
-        ))
-    })
+    for one in text.split(',') {
+        let Ok(address) = one.trim().parse::<IpAddr>() else {
+            return Err(Error::refused(format!(
+                "exempt_defaults has {word}, but the environment variable {NODE} holds no address; set it from the \
+                 field status.hostIP"
+            )));
+        };
+        rules.push(single(address.to_canonical()));
+    }
+    Ok(())
 }
 
 /// Gives every rule its addresses; names are asked of /etc/hosts and DNS now.
