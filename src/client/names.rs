@@ -88,14 +88,14 @@ struct Heard {
 
 impl Heard {
     /// Takes the answers that are there; says whether one with addresses was among them.
-    fn take(&mut self, slot: &mut Slot) -> Result<bool> {
-        let Some((question, joined)) = slot else { return Ok(false) };
+    fn take(&mut self, slot: &mut Slot) -> bool {
+        let Some((question, joined)) = slot else { return false };
         let good = match question.answer() {
-            None => return Ok(false),
+            None => return false,
             // Somebody else's, asked before the server was well again.
             Some(Err(_)) if *joined => {
-                *slot = Some((ask(&question.name, question.ipv6)?.0, false));
-                return Ok(false);
+                *slot = ask(&question.name, question.ipv6).ok().map(|(again, _)| (again, false));
+                return false;
             }
             Some(Err(why)) => {
                 self.words = if self.words.is_empty() { why } else { self.words };
@@ -111,7 +111,7 @@ impl Heard {
             }
         };
         *slot = None;
-        Ok(good)
+        good
     }
 }
 
@@ -129,7 +129,7 @@ pub fn lookup(name: &str, limit: Duration, cancel: &Cancel) -> Result<Vec<IpAddr
     let mut heard = Heard::default();
     let silent = loop {
         for slot in &mut slots {
-            if heard.take(slot)? {
+            if heard.take(slot) {
                 let grace = Instant::now() + GRACE.min(limit / 4);
                 end = Some(end.map_or(grace, |end| end.min(grace)));
             }
@@ -187,7 +187,7 @@ mod tests {
         lock(&ASKED).retain(|one| !Arc::ptr_eq(one, &hung));
         let mut heard = Heard::default();
         let mut slot = Some((hung, true));
-        assert!(!heard.take(&mut slot).unwrap());
+        assert!(!heard.take(&mut slot));
         assert!(slot.is_some_and(|(_, joined)| !joined) && heard.words.is_empty());
     }
 }
