@@ -17,7 +17,8 @@
 //! 2 linux
 //! 1 error
 //!
-//! linux 3 cgroup command proc tc watch
+//! linux 4 route
+//! linux 3 cgroup claim command proc tc watch
 //! linux 2 ability
 //! linux 1 sys
 //! text 2 logging

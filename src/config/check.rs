@@ -12,6 +12,7 @@ use crate::failures::Kind;
 use crate::settings::{Node, Report, Section, Value, nearest};
 use crate::steady;
 use crate::text::logging;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,7 +85,8 @@ fn agent(section: &mut Section<'_>, zone: &str) -> Option<Agent> {
     let audit_log = section.boolean("audit_log");
     let metrics = section.child("metrics", |section| {
         let enabled = section.boolean("enabled");
-        let address = section.text("address").unwrap_or_default().parse();
+        let address = section.text("address").unwrap_or_default().parse::<IpAddr>();
+        let address = address.map(|address| address.to_canonical());
         if address.is_err() {
             section.problem("address", "is no IP address", "for example 0.0.0.0, :: or 127.0.0.1");
         }

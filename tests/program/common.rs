@@ -1,5 +1,7 @@
 //! What this tier shares with others.
 
+#[path = "../common/apart.rs"]
+pub mod apart;
 #[path = "../common/http.rs"]
 pub mod http;
 #[path = "../common/proc.rs"]

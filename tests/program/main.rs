@@ -11,6 +11,7 @@ mod doctor;
 mod http;
 mod local;
 mod logging;
+mod names;
 mod operate;
 mod page;
 mod plan;

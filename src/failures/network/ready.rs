@@ -3,7 +3,7 @@
 use super::{Direction, Network};
 use crate::error::{Context, Result};
 use crate::failures::{Failure, Host};
-use crate::linux::ability::{Ability, MIRRED, NETEM, PRIO, U32};
+use crate::linux::ability::{Ability, GACT, MIRRED, NETEM, PRIO, U32};
 use crate::linux::sys::netlink::Netlink;
 use crate::linux::tc::probe;
 
@@ -43,7 +43,10 @@ pub fn ready(network: &Network, host: &Host) -> Result<String> {
     }
     if receives && !spec.partition {
         need(probe::ifb(&netlink))?;
-        need(probe::module(&host.sys, &MIRRED))?;
+        need(probe::action(&netlink, &MIRRED))?;
+    }
+    if receives && spec.partition {
+        need(probe::action(&netlink, &GACT))?;
     }
     if !untold.is_empty() {
         text.push_str(&format!("; whether the kernel has {} shows at the first fault", untold.join(" and ")));

@@ -22,6 +22,7 @@ pub mod signal;
 pub mod task;
 #[cfg(target_env = "musl")]
 pub mod thread_name;
+pub mod unix;
 #[cfg(all(panic = "abort", target_env = "musl"))]
 pub mod unwind;
 pub mod usage;
