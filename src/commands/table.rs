@@ -235,7 +235,11 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "doctor",
         about: "whether each failure could be injected here, why not, and what to do; exit 0 if all enabled could",
-        items: &[&CONFIG, &OUTPUT],
+        items: &[
+            &CONFIG,
+            &Item::option("--wait", "TIME", Kind::Time, "so long for an application that does not run yet"),
+            &OUTPUT,
+        ],
         apart: &[],
         run: doctor::run,
     },

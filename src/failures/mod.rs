@@ -78,6 +78,13 @@ pub trait Failure: Send + Sync {
         Ok(self.describe(host))
     }
 
+    /// Why nobody can tell yet whether an injection could work, and what is known before; `None` where
+    /// [`Failure::ready`] tells. Touches nothing.
+    fn untold(&self, host: &Host) -> Option<String> {
+        let _ = host;
+        None
+    }
+
     /// Applies the fault, verifies it, holds it through [`Injection::hold`] and reverts it.
     ///
     /// # Errors

@@ -184,6 +184,10 @@ impl Failure for ProcessFault {
         ready::ready(self, host)
     }
 
+    fn untold(&self, host: &Host) -> Option<String> {
+        ready::untold(self, host)
+    }
+
     fn describe(&self, host: &Host) -> String {
         let (verb, shown) = (self.verb(), &self.selection.shown);
         let found = match open(host).and_then(|mut reader| self.find(host, &mut reader)) {
