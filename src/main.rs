@@ -2,8 +2,12 @@
 
 use chaos_agent::commands::cli;
 use chaos_agent::error::Error;
+use chaos_agent::linux::sys::arena::Heap;
 use chaos_agent::text::output;
 use std::process::ExitCode;
+
+#[global_allocator]
+static HEAP: Heap = Heap;
 
 fn main() -> ExitCode {
     match cli::run(std::env::args_os()) {
