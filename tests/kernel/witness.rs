@@ -13,7 +13,7 @@ const BEAT: Duration = Duration::from_millis(2);
 /// Rounds that are wrong while the machine kept pace, before a test fails: what nobody saw may have spoilt one.
 const WRONG: usize = 3;
 /// Rounds that the machine may spoil, before nothing more is tried.
-const SPOILT: usize = 15;
+const SPOILT: usize = 8;
 
 /// What one round of a measurement says.
 #[derive(Debug)]
