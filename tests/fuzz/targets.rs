@@ -31,8 +31,11 @@ use std::path::Path;
 use std::sync::OnceLock;
 use tempfile::TempDir;
 
-/// Every target by the name of its folder of seeds.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+/// A target, and the name of its folder of seeds.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const TARGETS: &[Target] = &[
     ("answer", answer),
     ("cgroup", cgroup),
     ("config", config),

@@ -1,5 +1,7 @@
 //! The fuzz targets on every seed, and on seeds changed a little; `build.sh fuzz` looks further.
 
+#![allow(clippy::print_stdout, reason = "which input it was, if one fails")]
+
 #[path = "../fuzz/targets.rs"]
 mod targets;
 
