@@ -4,6 +4,7 @@
 //! `EINTR` is retried inside unless the doc comment says otherwise.
 #![allow(unsafe_code)]
 
+pub mod arena;
 pub mod bell;
 pub mod clock;
 pub mod disk;
