@@ -3,6 +3,7 @@
 pub mod ability;
 pub mod cgroup;
 pub mod command;
+pub mod plain;
 pub mod proc;
 pub mod sys;
 pub mod tc;
