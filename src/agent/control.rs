@@ -1,10 +1,10 @@
 //! What a person asks of a running agent, by signals and files, and the loop's answer to it.
 
 use super::injector::Why;
-use super::look::{LIMIT, Looker};
+use super::look::{self, Found, LIMIT, Looker};
 use super::{Agent, gone};
 use crate::config;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::linux::plain;
 use crate::linux::sys::{bell, event::EventFd, inotify::Inotify};
 use crate::linux::watch::File;
@@ -12,7 +12,7 @@ use crate::steady::Verdict;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 /// Rung by signals and by everybody else who wants the loop to look; for as long as the process lives.
@@ -30,41 +30,20 @@ pub fn bell() -> Result<&'static Arc<EventFd>> {
     Ok(BELL.get_or_init(|| Arc::new(fresh)))
 }
 
-/// Something that is looked at, and what the last look found.
-struct Looked<T> {
+/// Something that is looked at.
+struct Looked {
     looker: Looker,
-    found: Arc<Mutex<Option<T>>>,
     /// The look that the next tick waits for.
     wanted: u64,
     /// Whether its silence was told.
     silent: bool,
 }
 
-impl<T: Send + 'static> Looked<T> {
-    fn new(bell: &Arc<EventFd>, look: impl Fn() -> Option<T> + Send + Sync + 'static) -> Looked<T> {
-        let found = Arc::new(Mutex::new(None));
-        let kept = Arc::clone(&found);
-        let looker = Looker::new(bell, move || {
-            if let Some(fresh) = look() {
-                *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
-            }
-        });
+impl Looked {
+    fn new(bell: &Arc<EventFd>, look: impl Fn() -> Option<Found> + Send + Sync + 'static) -> Looked {
+        let looker = Looker::new(bell, look);
         looker.ask();
-        Looked { looker, found, wanted: 0, silent: false }
-    }
-
-    fn take(&self) -> Option<T> {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    fn ask(&mut self) {
-        self.looker.ask();
-        self.wanted = self.looker.asked();
-    }
-
-    /// Whether a tick need not wait for it any more.
-    fn is_answered(&self) -> bool {
-        self.looker.is_done(self.wanted) || self.looker.is_silent()
+        Looked { looker, wanted: 0, silent: false }
     }
 
     /// Whether it has just become silent (true) or has just answered again (false).
@@ -73,9 +52,10 @@ impl<T: Send + 'static> Looked<T> {
         (std::mem::replace(&mut self.silent, silent) != silent).then_some(silent)
     }
 
-    /// When its silence will be told.
-    fn until(&self) -> Option<Instant> {
-        self.looker.until().filter(|_| !self.silent)
+    /// What was found, or that nothing is any more, in these words.
+    fn news(&mut self, silence: impl FnOnce() -> Error) -> Option<Found> {
+        let turned = self.turned();
+        self.looker.take().or_else(|| (turned == Some(true)).then(|| Err(silence())))
     }
 }
 
@@ -88,13 +68,19 @@ struct ConfigFile {
     read: AtomicBool,
 }
 
+/// Places in [`Control::looked`]: what a tick waits for, and the config.
+const HALT: usize = 0;
+const GONE: usize = 1;
+const CONFIG: usize = 2;
+
 /// The files and signals that the loop listens to.
 pub struct Control {
     bell: &'static Arc<EventFd>,
     inotify: Option<Arc<Inotify>>,
-    config: Option<(Arc<ConfigFile>, Looked<Result<Vec<u8>>>)>,
-    halt: Option<(Arc<File>, Looked<std::io::Result<bool>>)>,
-    gone: Option<(Vec<String>, Looked<Option<String>>)>,
+    config: Option<Arc<ConfigFile>>,
+    halt: Option<Arc<File>>,
+    names: Vec<String>,
+    looked: [Option<Looked>; 3],
     proc: PathBuf,
 }
 
@@ -107,51 +93,44 @@ impl Control {
         let bell = bell()?;
         let signals = [libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2];
         bell::watch(&signals, bell).doing("handle", "SIGHUP, SIGUSR1 and SIGUSR2")?;
-        let inotify = Inotify::new().ok().map(Arc::new);
-        let proc = proc.to_owned();
-        let mut control = Control { bell, inotify, config: None, halt: None, gone: None, proc };
-        control.config = config.map(|path| control.config_file(path));
+        let mut control = Control {
+            bell,
+            inotify: Inotify::new().ok().map(Arc::new),
+            config: None,
+            halt: None,
+            names: Vec::new(),
+            looked: [None, None, None],
+            proc: proc.to_owned(),
+        };
         control.follow(agent);
+        if let Some(path) = config {
+            control.follow_config(path);
+        }
         Ok(control)
     }
 
-    fn config_file(&self, path: &Path) -> (Arc<ConfigFile>, Looked<Result<Vec<u8>>>) {
+    fn follow_config(&mut self, path: &Path) {
         let file = File::new(path, self.inotify.clone());
         // It may have changed between its loading and the first look.
         let state = Arc::new(ConfigFile { file, told: AtomicBool::default(), read: AtomicBool::new(true) });
-        let own = Arc::clone(&state);
-        let look = move || {
-            let (told, read) =
-                (own.told.swap(false, Ordering::AcqRel), own.read.swap(false, Ordering::AcqRel));
-            let changed = own.file.changed(told);
-            let content = (changed || read).then(|| config::read(own.file.path()));
-            // What kept it from being read may go without the file changing.
-            own.read.fetch_or(matches!(content, Some(Err(_))), Ordering::AcqRel);
-            content
-        };
-        (state, Looked::new(self.bell, look))
+        self.config = Some(Arc::clone(&state));
+        self.looked[CONFIG] = Some(Looked::new(self.bell, move || state.look()));
     }
 
     /// Looks at what this config names; nothing happens where that is the same as before.
     pub fn follow(&mut self, agent: &config::Agent) {
         let halt = agent.halt_file.as_deref();
-        if self.halt.as_ref().map(|(file, _)| file.path()) != halt {
-            self.halt = halt.map(|path| {
-                let file = Arc::new(File::new(path, self.inotify.clone()));
-                let own = Arc::clone(&file);
-                let look = move || {
-                    own.watch();
-                    Some(plain::is_there(own.path()))
-                };
-                (file, Looked::new(self.bell, look))
-            });
+        if self.halt.as_ref().map(|file| file.path()) != halt {
+            self.halt = halt.map(|path| Arc::new(File::new(path, self.inotify.clone())));
+            let look = |file: Arc<File>| Looked::new(self.bell, move || Some(look_at_halt_file(&file)));
+            self.looked[HALT] = self.halt.clone().map(look);
         }
-        if self.gone.as_ref().map_or(&[][..], |(names, _)| names) != agent.rest_when_gone {
-            let names = agent.rest_when_gone.clone();
-            self.gone = (!names.is_empty()).then(|| {
-                let (own, proc) = (names.clone(), self.proc.clone());
-                (names, Looked::new(self.bell, move || Some(gone::reason(&proc, &own))))
-            });
+        if self.names != agent.rest_when_gone {
+            self.names.clone_from(&agent.rest_when_gone);
+            let (names, proc) = (self.names.clone(), self.proc.clone());
+            let there = !names.is_empty();
+            self.looked[GONE] =
+                there.then(|| Looked::new(self.bell, move || Some(gone::look(&proc, &names))));
         }
     }
 
@@ -167,60 +146,84 @@ impl Control {
 
     /// Has everything looked at that a tick depends on.
     pub fn ask(&mut self) {
-        if let Some((_, looked)) = &mut self.config {
-            looked.ask();
-        }
-        if let Some((_, looked)) = &mut self.halt {
-            looked.ask();
-        }
-        if let Some((_, looked)) = &mut self.gone {
-            looked.ask();
+        for looked in self.looked.iter_mut().flatten() {
+            looked.looker.ask();
+            looked.wanted = looked.looker.asked();
         }
     }
 
     /// Whether what may forbid the faults of a tick was looked at since [`Control::ask`], or will not answer.
     pub fn is_answered(&self) -> bool {
-        self.halt.as_ref().is_none_or(|(_, looked)| looked.is_answered())
-            && self.gone.as_ref().is_none_or(|(_, looked)| looked.is_answered())
+        let mut waited_for = self.looked[..CONFIG].iter().flatten();
+        waited_for.all(|looked| looked.looker.is_done(looked.wanted) || looked.looker.is_silent())
     }
 
     /// Whether nothing is being looked at.
     pub fn is_idle(&self) -> bool {
-        self.config.as_ref().is_none_or(|(_, looked)| looked.looker.is_idle())
-            && self.halt.as_ref().is_none_or(|(_, looked)| looked.looker.is_idle())
-            && self.gone.as_ref().is_none_or(|(_, looked)| looked.looker.is_idle())
+        self.looked.iter().flatten().all(|looked| looked.looker.is_idle())
     }
 
     /// When somebody who was asked will have been silent for too long.
     pub fn until(&self) -> Option<Instant> {
-        let config = self.config.as_ref().and_then(|(_, looked)| looked.until());
-        let halt = self.halt.as_ref().and_then(|(_, looked)| looked.until());
-        let gone = self.gone.as_ref().and_then(|(_, looked)| looked.until());
-        [config, halt, gone].into_iter().flatten().min()
+        let untold = self.looked.iter().flatten().filter(|looked| !looked.silent);
+        untold.filter_map(|looked| looked.looker.until()).min()
     }
 
     /// Has those files looked at of which their folders tell something.
     fn listen(&mut self) {
         let events = self.inotify.as_ref().map(|inotify| inotify.events()).unwrap_or_default();
-        if let Some((state, looked)) = &self.config
-            && events.iter().any(|event| state.file.is_meant(event))
-        {
-            state.told.store(true, Ordering::Release);
-            looked.looker.ask();
+        for event in &events {
+            if self.halt.as_ref().is_some_and(|file| file.is_meant(event)) {
+                self.look(HALT);
+            }
+            if let Some(config) = self.config.as_ref().filter(|config| config.file.is_meant(event)) {
+                config.told.store(true, Ordering::Release);
+                self.look(CONFIG);
+            }
         }
-        if let Some((file, looked)) = &self.halt
-            && events.iter().any(|event| file.is_meant(event))
-        {
+    }
+
+    fn look(&self, which: usize) {
+        if let Some(looked) = &self.looked[which] {
             looked.looker.ask();
         }
     }
 
     /// Has the config read even if it is the same.
     fn read_config(&self) {
-        if let Some((state, looked)) = &self.config {
-            state.read.store(true, Ordering::Release);
-            looked.looker.ask();
+        if let Some(config) = &self.config {
+            config.read.store(true, Ordering::Release);
+            self.look(CONFIG);
         }
+    }
+
+    /// What is new about one of the places.
+    fn news(&mut self, which: usize, silence: impl FnOnce() -> Error) -> Option<Found> {
+        self.looked[which].as_mut().and_then(|looked| looked.news(silence))
+    }
+}
+
+impl ConfigFile {
+    /// The content, if it may be another one than at the last look.
+    fn look(&self) -> Option<Found> {
+        let told = self.told.swap(false, Ordering::AcqRel);
+        let read = self.read.swap(false, Ordering::AcqRel);
+        let changed = self.file.changed(told);
+        let content = (changed || read).then(|| config::read(self.file.path()));
+        // What kept it from being read may go without the file changing.
+        self.read.fetch_or(matches!(content, Some(Err(_))), Ordering::AcqRel);
+        content
+    }
+}
+
+/// That it is there, or that nobody can know that it is not, is in the way of every fault.
+fn look_at_halt_file(file: &File) -> Found {
+    file.watch();
+    let path = file.path().display();
+    match plain::is_there(file.path()) {
+        Ok(false) => Ok(Vec::new()),
+        Ok(true) => Err(Error::refused(format!("{path} is there"))),
+        Err(error) => Err(Error::refused(format!("{path} cannot be looked at: {error}"))),
     }
 }
 
@@ -244,14 +247,12 @@ impl Agent {
                 log::warn!("the built-in config is not loaded again");
             }
         }
-        self.look_at_halt_file(control);
-        self.look_at_application(control);
+        self.look_at_obstacles(control);
         self.look_at_steady_state();
         let reloaded = self.look_at_config(control);
         if reloaded {
             control.follow(&self.config.agent);
-            self.look_at_halt_file(control);
-            self.look_at_application(control);
+            self.look_at_obstacles(control);
             self.look_at_steady_state();
         }
         reloaded
@@ -259,12 +260,12 @@ impl Agent {
 
     /// Takes over another config if there is one.
     fn look_at_config(&mut self, control: &mut Control) -> bool {
-        let Some((state, looked)) = &mut control.config else { return false };
-        let found = looked.take();
-        match looked.turned() {
-            Some(true) => {
-                self.refuse(config::silent(state.file.path(), LIMIT.as_secs()));
-            }
+        let (Some(looked), Some(config)) = (&mut control.looked[CONFIG], &control.config) else {
+            return false;
+        };
+        let (found, turned) = (looked.looker.take(), looked.turned());
+        match turned {
+            Some(true) => self.refuse(look::silent(config.file.path(), LIMIT).to_string()),
             // Whatever was said about it is to be said anew.
             Some(false) if found.is_none() => control.read_config(),
             _ => {}
@@ -288,33 +289,23 @@ impl Agent {
         self.halt("steady_state", broken);
     }
 
-    /// Halts while the halt file is there, or while nobody can know that it is not.
-    fn look_at_halt_file(&mut self, control: &mut Control) {
-        let Some((file, looked)) = &mut control.halt else { return self.halt("file", None) };
-        let path = file.path().display();
-        let found = match (looked.turned(), looked.take()) {
-            (_, Some(found)) => found.map_err(|error| format!("{path} cannot be looked at: {error}")),
-            (Some(true), None) => {
-                Err(format!("{path}: its file system has not answered for {} s", LIMIT.as_secs()))
-            }
-            _ => return,
-        };
-        let why = match found {
-            Ok(there) => there.then(|| format!("{path} is there")),
-            Err(why) => Some(why),
-        };
-        self.halt("file", why);
-    }
-
-    /// Rests while the application is not there, or while nobody can know that it is.
-    fn look_at_application(&mut self, control: &mut Control) {
-        let Some((_, looked)) = &mut control.gone else { return self.rest_without(None) };
-        match (looked.turned(), looked.take()) {
-            (_, Some(found)) => self.rest_without(found),
-            (Some(true), None) => {
-                self.rest_without(Some("agent.rest_when_gone: the processes cannot be listed".to_owned()));
-            }
+    /// Halts while the halt file is there, or while nobody can know that it is not; rests likewise without the
+    /// application.
+    fn look_at_obstacles(&mut self, control: &mut Control) {
+        let reason = |found: Found| found.err().map(|error| error.to_string());
+        let path = self.config.agent.halt_file.as_deref().unwrap_or(Path::new("")).display();
+        let silence =
+            || Error::refused(format!("{path}: its file system has not answered for {} s", LIMIT.as_secs()));
+        match (control.halt.is_some(), control.news(HALT, silence)) {
+            (false, _) => self.halt("file", None),
+            (_, Some(found)) => self.halt("file", reason(found)),
             _ => {}
+        }
+        let silence = || Error::refused("agent.rest_when_gone: the processes cannot be listed");
+        match control.news(GONE, silence) {
+            _ if control.names.is_empty() => self.rest_without(None),
+            Some(found) => self.rest_without(reason(found)),
+            None => {}
         }
     }
 

@@ -1,6 +1,8 @@
 //! Whether the application is there at all: a pod that is going ends its application before a native sidecar, and
 //! nothing is to be tried on what ends for good.
 
+use super::look::Found;
+use crate::error::Error;
 use crate::linux::proc::{Process, Reader};
 use crate::linux::sys;
 use std::path::Path;
@@ -8,14 +10,16 @@ use std::path::Path;
 /// Programs of the agent's own, whose command lines may name the application (linux/sched.h cuts none of them).
 const OWN: [&[u8]; 2] = [b"chaos-agent", b"chaos-guard"];
 
-/// Why the dice rest: none of these names is part of the name or the command line of a process, capitals or not.
-/// `None` while one is. What has ended does not count, what is stopped does, and process 1 does, which may be the
-/// application itself. Names are in ASCII lower case; `proc` is where `/proc` is.
-pub fn reason(proc: &Path, names: &[String]) -> Option<String> {
+/// What is in the way of faults: none of these names is part of the name or the command line of a process, capitals or
+/// not. What has ended does not count, what is stopped does, and process 1 does, which may be the application itself.
+/// Names are in ASCII lower case; `proc` is where `/proc` is.
+pub fn look(proc: &Path, names: &[String]) -> Found {
     match is_there(proc, names) {
-        Ok(true) => None,
-        Ok(false) => Some(format!("no process matches {names:?} (agent.rest_when_gone)")),
-        Err(error) => Some(format!("agent.rest_when_gone: cannot list the processes: {error}")),
+        Ok(true) => Ok(Vec::new()),
+        Ok(false) => Err(Error::refused(format!("no process matches {names:?} (agent.rest_when_gone)"))),
+        Err(error) => {
+            Err(Error::refused(format!("agent.rest_when_gone: cannot list the processes: {error}")))
+        }
     }
 }
 
@@ -66,7 +70,8 @@ mod tests {
     #[test]
     fn the_application_is_there_while_a_process_that_lives_matches() {
         let names = ["myapp".to_owned(), "my worker".to_owned()];
-        let rests = |rows: &[_]| reason(table(rows).path(), &names);
+        let reason = |proc: &Path| look(proc, &names).err().map(|error| error.to_string());
+        let rests = |rows: &[_]| reason(table(rows).path());
         for row in [
             (1, "myapp", "/bin/MyApp\0-v\0", 'S'),
             (7, "python3", "python3\0/srv/MYAPP.py\0", 'R'),
@@ -85,6 +90,6 @@ mod tests {
             let why = rests(&[row]).unwrap();
             assert_eq!(why, "no process matches [\"myapp\", \"my worker\"] (agent.rest_when_gone)");
         }
-        assert!(reason(Path::new("/nowhere"), &names).unwrap().contains("cannot list the processes"));
+        assert!(reason(Path::new("/nowhere")).unwrap().contains("cannot list the processes"));
     }
 }

@@ -1,9 +1,11 @@
 //! Looking at what may never answer, such as a file on a file system that hangs: from a thread, so that the loop goes
 //! on and notices the silence. There is a thread only while somebody looks.
 
-use crate::error::{Context, Result};
+use crate::config;
+use crate::error::{Context, Error, Result};
 use crate::linux::sys::{event::EventFd, poll};
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,11 +15,14 @@ pub const LIMIT: Duration = Duration::from_secs(5);
 /// Room for path buffers, a scan of `/proc` and log formatting.
 const STACK: usize = 256 << 10;
 
+/// What a look found: bytes where somebody wants them; what is in the way is the error.
+pub type Found = Result<Vec<u8>>;
+
 /// One thing to look at, one look at a time.
 pub struct Looker(Arc<Shared>);
 
 struct Shared {
-    work: Box<dyn Fn() + Send + Sync>,
+    work: Box<dyn Fn() -> Option<Found> + Send + Sync>,
     /// Signalled after each look.
     wake: Arc<EventFd>,
     state: Mutex<State>,
@@ -25,6 +30,8 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
+    /// What the newest look found that found anything.
+    found: Option<Found>,
     /// Numbers of the newest look that was asked for, and of the newest that was answered.
     asked: u64,
     done: u64,
@@ -33,10 +40,15 @@ struct State {
 }
 
 impl Looker {
-    /// Looks by `work`, which keeps what it found, and then signals `wake`.
-    pub fn new(wake: &Arc<EventFd>, work: impl Fn() + Send + Sync + 'static) -> Looker {
+    /// Looks by `work`, keeps what it found, and then signals `wake`.
+    pub fn new(wake: &Arc<EventFd>, work: impl Fn() -> Option<Found> + Send + Sync + 'static) -> Looker {
         let (work, wake) = (Box::new(work), Arc::clone(wake));
         Looker(Arc::new(Shared { work, wake, state: Mutex::default() }))
+    }
+
+    /// What was found since the last call.
+    pub fn take(&self) -> Option<Found> {
+        self.0.state().found.take()
     }
 
     /// Asks for a look that begins after this call. One that is under way goes on before.
@@ -61,7 +73,7 @@ impl Looker {
         self.0.state().since.is_none()
     }
 
-    /// The number of the newest look that was asked for, and whether that number is answered.
+    /// The number of the newest look that was asked for.
     pub fn asked(&self) -> u64 {
         self.0.state().asked
     }
@@ -82,28 +94,29 @@ impl Looker {
     }
 }
 
-/// What `work` returns, or nothing if it takes longer than `limit`.
+/// The bytes of the config at `path`, if it answers within `limit`.
 ///
 /// # Errors
-/// No file descriptor is left.
-pub fn within<T: Send + 'static>(
-    limit: Duration,
-    work: impl Fn() -> T + Send + Sync + 'static,
-) -> Result<Option<T>> {
+/// As [`config::read`], or it does not answer.
+pub fn read(path: &Path, limit: Duration) -> Found {
     let wake = Arc::new(EventFd::new().doing("open", "an eventfd")?);
-    let found = Arc::new(Mutex::new(None));
-    let kept = Arc::clone(&found);
-    let looker = Looker::new(&wake, move || {
-        let fresh = work();
-        *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
-    });
+    let own = path.to_owned();
+    let looker = Looker::new(&wake, move || Some(config::read(&own)));
     looker.ask();
     let end = Instant::now() + limit;
     while !looker.is_idle() && Instant::now() < end {
         let left = end.saturating_duration_since(Instant::now());
         let _ = poll::readable(&[Some(wake.as_fd())], Some(left));
     }
-    Ok(found.lock().unwrap_or_else(PoisonError::into_inner).take())
+    looker.take().unwrap_or_else(|| Err(silent(path, limit)))
+}
+
+/// What is said of a config whose file system does not answer.
+pub fn silent(path: &Path, limit: Duration) -> Error {
+    let (path, seconds) = (path.display(), limit.as_secs());
+    Error::refused(format!(
+        "the config {path} cannot be read for {seconds} s: its file system does not answer"
+    ))
 }
 
 impl Shared {
@@ -115,8 +128,9 @@ impl Shared {
         let mut more = true;
         while more {
             let number = self.state().asked;
-            (self.work)();
+            let found = (self.work)();
             let mut state = self.state();
+            state.found = found.or_else(|| state.found.take());
             state.done = number;
             more = state.asked > number;
             state.since = more.then(Instant::now);

@@ -25,6 +25,7 @@ impl Readiness {
         let looker = Looker::new(wake, move || {
             let (entries, dry_run) = list.lock().unwrap_or_else(PoisonError::into_inner).clone();
             look(&own, &entries, dry_run);
+            None
         });
         Readiness { wanted, looker }
     }

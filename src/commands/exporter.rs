@@ -93,15 +93,16 @@ impl<'a> Asking<'a> {
                 "there is no config here, so the default port was asked".to_owned(),
             ));
         };
-        // A config that hangs must not keep the agent from being halted.
-        let own = path.clone();
-        let found = look::within(READING, move || exporter(&own))?;
-        let exporter =
-            match found.unwrap_or_else(|| Err(Error::refused(config::silent(&path, READING.as_secs())))) {
-                Ok(exporter) => exporter,
-                // One that rests on such a config serves there.
-                Err(why) => return Ok((Place::local(PORT), format!("{why}, so the default port was asked"))),
-            };
+        // A config that hangs must not keep the agent from being halted; one that rests on a bad config serves there.
+        let elsewhere =
+            |why: String| Ok((Place::local(PORT), format!("{why}, so the default port was asked")));
+        let exporter = match look::read(&path, READING) {
+            Err(why) => return elsewhere(why.to_string()),
+            Ok(bytes) => match exporter(&bytes) {
+                None => return elsewhere(format!("{} cannot be read as a config", path.display())),
+                Some(exporter) => exporter,
+            },
+        };
         if !exporter.enabled {
             return Err(Error::refused(format!(
                 "the agent cannot be asked: agent.metrics.enabled is false in {}",
@@ -121,15 +122,10 @@ impl<'a> Asking<'a> {
 
 /// `agent.metrics` of a config, whatever else is wrong in it: an agent that runs keeps its old config when a new
 /// one is bad, and must not be taken for dead because of that; one that rests on a bad config serves there.
-///
-/// # Errors
-/// It cannot be read or is no YAML at all: then the agent that rests serves [`everywhere`].
-pub fn exporter(path: &Path) -> Result<config::Metrics> {
-    let bytes = config::read(path)?;
+/// `None` for what is no YAML at all: then the agent that rests serves [`everywhere`].
+pub fn exporter(bytes: &[u8]) -> Option<config::Metrics> {
     let mut report = Report::default();
-    let tree = settings::decode(&bytes, &mut report).and_then(|text| settings::parse(&text, &mut report));
-    let no_yaml = || Error::refused(format!("{} cannot be read as a config", path.display()));
-    let tree = tree.ok_or_else(no_yaml)?;
+    let tree = settings::decode(bytes, &mut report).and_then(|text| settings::parse(&text, &mut report))?;
     let mut top = Section::top(&tree, &mut report, config::TOP);
     let mut exporter = everywhere();
     top.child("agent", |agent| {
@@ -141,7 +137,7 @@ pub fn exporter(path: &Path) -> Result<config::Metrics> {
             Some(())
         })
     });
-    Ok(exporter)
+    Some(exporter)
 }
 
 /// Where an agent serves that knows of no other place.

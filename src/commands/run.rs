@@ -63,18 +63,16 @@ fn load(parsed: &Parsed<'_>) -> Result<(Loaded, Option<String>)> {
     }
     let last = config::PLACES.last().copied().unwrap_or_default();
     let path = config::place(named).unwrap_or_else(|| PathBuf::from(last));
-    let own = path.clone();
-    let found = look::within(look::LIMIT, move || {
-        config::load(Some(&own)).map_err(|error| (error, exporter(&own).ok()))
-    })?;
-    let (why, metrics) = match found {
-        Some(Ok(loaded)) => return Ok((loaded, None)),
-        Some(Err((error, metrics))) => (error.to_string(), metrics),
-        None => (config::silent(&path, look::LIMIT.as_secs()), None),
+    let content = look::read(&path, look::LIMIT);
+    let metrics =
+        content.as_ref().map_or_else(|_| everywhere(), |bytes| exporter(bytes).unwrap_or_else(everywhere));
+    let why = match config::understand(&path, content) {
+        Ok(loaded) => return Ok((loaded, None)),
+        Err(error) => error.to_string(),
     };
     let mut config = config::empty()?;
     // Where the agent that is asked how it is will be looked for.
-    config.agent.metrics = metrics.unwrap_or_else(everywhere);
+    config.agent.metrics = metrics;
     Ok((Loaded { config, warnings: Vec::new(), effective: String::new(), path: Some(path) }, Some(why)))
 }
 

@@ -92,11 +92,6 @@ pub fn understand(path: &Path, content: Result<Vec<u8>>) -> Result<Loaded> {
     Ok(loaded)
 }
 
-/// What is said of a config whose file system does not answer.
-pub fn silent(path: &Path, seconds: u64) -> String {
-    format!("the config {} cannot be read for {seconds} s: its file system does not answer", path.display())
-}
-
 /// A config without entries, to rest on.
 ///
 /// # Errors
