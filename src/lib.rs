@@ -18,7 +18,7 @@
 //! 1 error
 //!
 //! linux 4 route
-//! linux 3 cgroup claim command proc tc trusted watch
+//! linux 3 cgroup claim command plain proc tc trusted watch
 //! linux 2 ability
 //! linux 1 sys
 //! text 2 logging
