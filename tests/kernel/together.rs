@@ -244,8 +244,11 @@ fn own_ports_names_and_protocols_are_aimed_at_in_both_families() {
     let name = link.near.name.clone();
     // `ip netns exec` shows these as /etc/hosts.
     std::fs::create_dir_all(format!("/etc/netns/{name}")).unwrap();
-    std::fs::write(format!("/etc/netns/{name}/hosts"), "10.77.0.2 victim.test\nfd77::2 victim.test\n")
-        .unwrap();
+    std::fs::write(
+        format!("/etc/netns/{name}/hosts"),
+        "10.77.0.2 victim.test\nfd77::2 victim.test\n::ffff:10.77.0.3 mapped.test\n",
+    )
+    .unwrap();
     link.far.run("ip address add 10.77.0.3/24 dev eth0");
     let near = [6001, 6002].map(|port| Echo::new(&link.near, &format!("10.77.0.1:{port}")));
     let far = ["10.77.0.2:5001", "10.77.0.3:5001", "[fd77::2]:5001"].map(|at| Echo::new(&link.far, at));
@@ -257,6 +260,9 @@ fn own_ports_names_and_protocols_are_aimed_at_in_both_families() {
         ("{host: victim.test, protocol: udp}", [true, true, true, false, true, false, false]),
         ("{protocol: icmp}", [false, false, false, false, false, true, true]),
         ("{cidr: \"fd77::/64\"}", [false, false, false, false, true, false, true]),
+        // An IPv4-mapped address is the IPv4 address, written down or resolved.
+        ("{cidr: \"::ffff:10.77.0.2\"}", [true, true, true, false, false, true, false]),
+        ("{host: mapped.test}", [false, false, false, true, false, false, false]),
     ] {
         let fault = format!("delay_ms: 300, duration_seconds: 600, targets: [{targets}]");
         let agent = Agent::start(&link.near, &fault);
