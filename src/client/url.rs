@@ -85,7 +85,7 @@ impl Place {
             Host::Name(name) if name.eq_ignore_ascii_case("localhost") => {
                 vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
             }
-            Host::Name(name) => names::lookup(name, limit, cancel)?,
+            Host::Name(name) => names::lookup(name, limit, cancel)?.0,
         };
         Ok(found.into_iter().map(|address| SocketAddr::new(address, self.port)).collect())
     }
