@@ -8,9 +8,9 @@ mod store;
 
 pub use store::{Family, Kind};
 
+use crate::linux::sys::clock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 use store::Store;
 
 /// How an injection ended.
@@ -78,7 +78,7 @@ static RELOADED_AT: Family = Family::gauge(
 
 /// Whole seconds since 1970.
 fn unix_seconds() -> f64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = clock::unix();
     since.as_secs() as f64
 }
 

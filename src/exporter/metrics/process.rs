@@ -2,10 +2,10 @@
 //! `/proc/self` stay open and are read in place; the rest are single system calls.
 
 use super::store::{Family, push_seconds, push_value, single};
+use crate::linux::sys::clock;
 use crate::linux::sys::usage;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Those whose value changes, by name.
 const FAMILIES: [Family; 5] = [
@@ -93,8 +93,7 @@ fn open_fds(fd: &File) -> Option<f64> {
 fn start_time() -> Option<f64> {
     let stat = fs::read("/proc/self/stat").ok()?;
     let ticks = start_ticks(&stat)? as f64 / usage::ticks_per_second() as f64;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-    let boot = now.checked_sub(usage::since_boot().ok()?)?;
+    let boot = clock::unix().checked_sub(usage::since_boot().ok()?)?;
     // Hundredths are all that the ticks give.
     Some(((boot.as_secs_f64() + ticks) * 100.0).round() / 100.0)
 }
@@ -109,6 +108,7 @@ fn start_ticks(stat: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::{SystemTime, UNIX_EPOCH};
 
     fn value(text: &str, name: &str) -> f64 {
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));

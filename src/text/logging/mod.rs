@@ -9,6 +9,7 @@ mod line;
 
 pub use file::RotatedFile;
 
+use crate::linux::sys::clock;
 use line::Line;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use std::fmt;
@@ -16,7 +17,6 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
-use std::time::SystemTime;
 
 /// The names of the levels in configs and in `LOG_LEVEL`. The log crate knows nothing above an error, so
 /// CRITICAL shows what ERROR shows.
@@ -92,8 +92,7 @@ pub fn init(options: &Options) -> Vec<String> {
             (true, true) => out.write_all(line.json(message).as_bytes()),
             (true, false) => out.write_all(line.text(message).as_bytes()),
         };
-        let line =
-            Line { time: SystemTime::now(), level: record.level(), target: record.target(), host: &host };
+        let line = Line { time: clock::now(), level: record.level(), target: record.target(), host: &host };
         print(&line, record.args())?;
         let Some(file) = &file else { return Ok(()) };
         let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
