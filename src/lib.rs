@@ -17,7 +17,7 @@
 //! 2 linux
 //! 1 error
 //!
-//! linux 3 cgroup command proc tc watch
+//! linux 3 cgroup command proc tc trusted watch
 //! linux 2 ability
 //! linux 1 sys
 //! text 2 logging

@@ -6,6 +6,7 @@ use crate::error::{Context, Result};
 use crate::linux::sys::{bell, event::EventFd};
 use crate::linux::watch::Files;
 use crate::steady::Verdict;
+use crate::text::logging;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -105,6 +106,9 @@ impl Agent {
         }
         self.look_at_halt_file(control);
         self.look_at_steady_state();
+        if came(libc::SIGHUP) {
+            logging::reopen();
+        }
         if came(libc::SIGHUP) || control.config_changed() {
             reloaded = self.reload(came(libc::SIGHUP));
             if reloaded {

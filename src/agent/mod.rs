@@ -224,10 +224,7 @@ impl Agent {
     /// Where the audit trail goes from now on.
     fn open_audit(&self) {
         let agent = &self.config.agent;
-        let (audit, trouble) = Audit::new(agent.audit_file.as_deref(), agent.audit_log);
-        if let Some(error) = trouble {
-            log::error!("the audit trail: {error}");
-        }
+        let audit = Audit::new(agent.audit_file.as_deref(), agent.audit_log);
         self.injector.set_audit(audit);
     }
 

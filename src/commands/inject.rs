@@ -51,7 +51,6 @@ pub fn run(parsed: &Parsed<'_>) -> Result<u8> {
     let run = Run { entry, tick: 0, roll, dry_run, cancel: &stop, why: &why };
     let end = injector.inject(&run);
     injector.guard.close();
-    log::logger().flush();
     Ok(match end {
         Some(End::Ran(Status::Failed)) | None => 1,
         Some(_) if stop.is_cancelled() => INTERRUPTED,

@@ -55,14 +55,15 @@ pub fn run(parsed: &Parsed<'_>) -> Result<u8> {
 fn check_trail(path: &Path, parsed: &Parsed<'_>) -> Result<u8> {
     let file = File::open(path).doing("read", path.display())?;
     let trail = replay(BufReader::new(file), parsed.number("--seed")).doing("read", path.display())?;
-    let Trail { starts, decisions, injections, outcomes, problems, wrong, .. } = &trail;
+    let Trail { starts, decisions, injections, outcomes, torn, lost, problems, wrong, .. } = &trail;
     let name = path.display();
     if parsed.is_json() {
         let problems =
             problems.iter().map(|(line, why)| Object::new().whole("line", *line).text("problem", why).end());
         let mut object = Object::new();
         object.whole("starts", *starts).whole("decisions", *decisions).whole("injections", *injections);
-        object.whole("outcomes", *outcomes).whole("wrong_lines", *wrong).raw("problems", &list(problems));
+        object.whole("outcomes", *outcomes).whole("wrong_lines", *wrong);
+        object.whole("torn_lines", *torn).whole("lost_lines", *lost).raw("problems", &list(problems));
         output::print(&(object.end() + "\n"));
     } else {
         let mut text = String::new();
@@ -71,6 +72,9 @@ fn check_trail(path: &Path, parsed: &Parsed<'_>) -> Result<u8> {
         }
         if *wrong > problems.len() as u64 {
             text += &format!("and {} more\n", wrong - problems.len() as u64);
+        }
+        if torn + lost > 0 {
+            text += &format!("{name}: {torn} lines are torn and {lost} were dropped; they are not judged\n");
         }
         let verdict = match (*wrong, *decisions) {
             (0, 0) => "there is no decision in it".to_owned(),

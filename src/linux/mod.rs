@@ -6,4 +6,5 @@ pub mod command;
 pub mod proc;
 pub mod sys;
 pub mod tc;
+pub mod trusted;
 pub mod watch;

@@ -15,5 +15,6 @@ mod operate;
 mod page;
 mod plan;
 mod process;
+mod stall;
 mod steady;
 mod support;

@@ -7,6 +7,7 @@
 pub mod bell;
 pub mod clock;
 pub mod disk;
+pub mod entry;
 pub mod event;
 mod failed;
 pub mod file;
