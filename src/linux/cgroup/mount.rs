@@ -73,7 +73,8 @@ fn upwards(point: &Path, root: &str, path: &str) -> Vec<(isize, PathBuf)> {
     let mut above = parts(root).peekable();
     let mut below = parts(path).peekable();
     while above.peek().is_some() && above.peek() == below.peek() {
-        (above.next(), below.next());
+        above.next();
+        below.next();
     }
     let above: Vec<&str> = above.collect();
     let below: Vec<&str> = below.collect();
