@@ -1,10 +1,10 @@
 //! The audit trail: one JSON object a line for every decision and every outcome, to a file, the log or both.
 
+use crate::linux::sys::clock;
 use crate::text::civil::timestamp;
 use crate::text::json::Object;
 use crate::text::logging::{Queue, RotatedFile};
 use std::path::Path;
-use std::time::SystemTime;
 
 /// Size in bytes at which the file is rotated.
 const MAX_SIZE: u64 = 10 << 20;
@@ -44,7 +44,7 @@ impl Audit {
         json.push('\n');
         file.push(json, &|lost| {
             let mut line = Object::new();
-            line.text("time", &timestamp(SystemTime::now())).text("event", "lost").whole("lines", lost);
+            line.text("time", &timestamp(clock::now())).text("event", "lost").whole("lines", lost);
             line.end() + "\n"
         });
     }

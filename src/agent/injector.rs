@@ -9,6 +9,7 @@ use crate::dice::decide::Moment;
 use crate::error::{Context, Result};
 use crate::exporter::metrics::{self, Metrics, Status};
 use crate::failures::{Facts, Failure, Host, Injection, Outcome};
+use crate::linux::sys::clock;
 use crate::linux::sys::event::EventFd;
 use crate::revert::guard::Guard;
 use crate::text::civil::timestamp;
@@ -17,7 +18,7 @@ use crate::text::redact::cut;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 /// Room for the frames of an injection: log formatting and path buffers; the default of 2 MiB is only
 /// address space, but a board with strict overcommit accounting counts it.
@@ -183,7 +184,7 @@ impl Injector {
         let audit = self.audit.read().unwrap_or_else(PoisonError::into_inner);
         if audit.is_on() {
             let mut line = Object::new();
-            line.text("time", &timestamp(SystemTime::now())).text("event", event);
+            line.text("time", &timestamp(clock::now())).text("event", event);
             write(&mut line);
             audit.line(line.end());
         }
@@ -256,7 +257,7 @@ impl Injector {
             kind: entry.kind.name,
             tick: run.tick,
             plan: cut(plan + &time, PLAN),
-            started: SystemTime::now(),
+            started: clock::now(),
             since: Instant::now(),
             duration: entry.duration,
             active: Mutex::new(None),

@@ -3,8 +3,8 @@
 use super::Agent;
 use crate::board::About;
 use crate::config::Config;
+use crate::linux::sys::clock;
 use crate::revert::undo;
-use std::time::SystemTime;
 
 impl Agent {
     /// Says what the agent runs on, everywhere where it is said.
@@ -27,7 +27,7 @@ impl Agent {
             idle: self.idle,
             dry_run: agent.dry_run,
             interval: agent.interval,
-            loaded: Some(SystemTime::now()),
+            loaded: Some(clock::now()),
         });
         injector.event("start", |line| {
             line.text("version", env!("CARGO_PKG_VERSION")).seed(self.seed);

@@ -1,7 +1,8 @@
 //! When ticks are due: a fixed rate that neither a long tick nor a step of the clock shifts.
 
 use crate::dice::decide::Moment;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use crate::linux::sys::clock;
+use std::time::{Duration, Instant};
 
 /// The times of ticks: `base` was at `start`.
 #[derive(Clone, Copy)]
@@ -16,7 +17,7 @@ pub(super) struct Times {
 
 impl Times {
     pub(super) fn new(interval: Duration) -> Times {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let unix = clock::unix();
         Times { start: Instant::now(), unix, interval, base: 0, before: Duration::ZERO }
     }
 
@@ -41,7 +42,7 @@ impl Times {
 
     /// Takes over a step of the wall clock, which schedules go by.
     pub(super) fn set_clock(&mut self) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = clock::unix();
         let then = now.saturating_sub(self.start.elapsed());
         if then.abs_diff(self.unix) > Duration::from_secs(1) {
             self.unix = then;

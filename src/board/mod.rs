@@ -6,6 +6,7 @@ mod text;
 
 use crate::exporter::metrics::Status;
 use crate::failures::Facts;
+use crate::linux::sys::clock;
 use crate::steady;
 use crate::text::redact::cut;
 use std::collections::VecDeque;
@@ -173,7 +174,7 @@ struct Kept {
 impl Default for Board {
     fn default() -> Board {
         let kept = Default::default();
-        Board { state: Mutex::default(), started: SystemTime::now(), changes: AtomicUsize::new(0), kept }
+        Board { state: Mutex::default(), started: clock::now(), changes: AtomicUsize::new(0), kept }
     }
 }
 

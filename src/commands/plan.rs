@@ -5,13 +5,14 @@ use super::words::Parsed;
 use crate::config;
 use crate::dice;
 use crate::error::{Context, EXIT_FAILED, Error, Result};
+use crate::linux::sys::clock;
 use crate::plan::{Fleet, Plan, Timeline, Trail, replay};
 use crate::text::json::{Object, list};
 use crate::text::output;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Prints the plan, or what is wrong with a trail (exit code 1).
 ///
@@ -25,9 +26,7 @@ pub fn run(parsed: &Parsed<'_>) -> Result<u8> {
         return check_trail(path, parsed);
     }
     let config = config::load(parsed.path("--config"))?.config;
-    let start = parsed
-        .time("--start")
-        .unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+    let start = parsed.time("--start").unwrap_or_else(clock::unix);
     let interval = config.agent.interval;
     let ticks = match (parsed.number("--ticks"), parsed.time("--for")) {
         (Some(ticks), _) => ticks,

@@ -5,8 +5,9 @@ use crate::failures::Host;
 use crate::linux::ability::capability_names;
 use crate::linux::cgroup::{Bound, Cgroup};
 use crate::linux::proc::{Reader, base_name};
+use crate::linux::sys::clock;
 use crate::linux::sys::{task, usage};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Seconds in a year of the Gregorian calendar, on average.
 const YEAR: u64 = 31_556_952;
@@ -24,7 +25,7 @@ pub fn all(host: &Host) -> Vec<Finding> {
     }
     findings.push(Finding::new("memory limit", State::Good, memory(&groups)));
     findings.push(Finding::new("cpu limit", State::Good, cpu(&groups)));
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = clock::unix();
     findings.push(clock(now, usage::since_boot().unwrap_or_default()));
     findings
 }

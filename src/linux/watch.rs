@@ -1,6 +1,7 @@
 //! Files whose content or presence matters: told by inotify(7) as soon as they change, and looked at now and then
 //! all the same, because network file systems and some mounts tell nothing.
 
+use crate::linux::sys::clock;
 use crate::linux::sys::inotify::{Event, Inotify};
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
@@ -8,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// The link that kubelet exchanges when a ConfigMap changes; the file itself is a link through it.
 const KUBELET: &str = "..data";
@@ -35,7 +36,7 @@ impl Identity {
 impl Identity {
     /// Whether it was written less than [`FRESH`] ago.
     fn is_fresh(self) -> bool {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = clock::unix();
         let (seconds, nanos) = self.changed;
         let at = Duration::new(u64::try_from(seconds).unwrap_or(0), u32::try_from(nanos).unwrap_or(0));
         now.checked_sub(at).is_some_and(|age| age < FRESH)

@@ -8,6 +8,7 @@ mod html;
 mod timeline;
 
 use super::{Board, LOOK_BACK, Live, Past, State};
+use crate::linux::sys::clock;
 use crate::steady::Health;
 use crate::text::civil::timestamp;
 use crate::text::logging::hostname;
@@ -51,7 +52,7 @@ impl Board {
     }
 
     fn page_now(&self, links: &[(&str, &str)], still: bool) -> String {
-        let (now, host, state) = (SystemTime::now(), hostname(), self.lock());
+        let (now, host, state) = (clock::now(), hostname(), self.lock());
         let mut page = Html(String::with_capacity(16 << 10));
         let (class, title) = headline(&state, now);
         page.put(HEAD, &[&title, &host]);

@@ -1,7 +1,9 @@
 //! Answers: what a route returns, and its bytes.
 
+use crate::linux::sys::clock;
+use crate::text::civil::Civil;
 use std::io;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tiny_http::{HTTPVersion, Header, Response, StatusCode};
 
 /// Bytes of a body; a longer one is answered with 500, because every slow reader may hold one.
@@ -46,8 +48,8 @@ pub(super) fn print(reply: Reply, keep_alive: bool, head_only: bool, head: &mut 
             Some(("Server", "chaos-agent")),
             Some(("Content-Type", reply.content_type)),
             (reply.status == 405).then_some(("Allow", "GET, HEAD")),
-            // The types' author formats the date with code that panics outside of these years.
-            (!clock_is_sane()).then_some(("Date", "Thu, 01 Jan 1970 00:00:00 GMT")),
+            // The types' author would ask for the time in a way that panics after 2038 on 32 bits, and after 9999.
+            Some(("Date", &date(clock::unix()))),
         ]
         .into_iter()
         .flatten()
@@ -64,10 +66,16 @@ pub(super) fn print(reply: Reply, keep_alive: bool, head_only: bool, head: &mut 
     if head_only { Vec::new() } else { reply.body }
 }
 
-/// Whether now is in 1970 to 9999.
-fn clock_is_sane() -> bool {
+/// `Thu, 01 Jan 1970 00:00:00 GMT` (RFC 9110, 5.6.7) of a time since 1970; that very date after 9999.
+fn date(since: Duration) -> String {
+    const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     const YEAR_10000: u64 = 253_402_300_800;
-    SystemTime::now().duration_since(UNIX_EPOCH).is_ok_and(|now| now.as_secs() < YEAR_10000)
+    let seconds = Some(since.as_secs()).filter(|seconds| *seconds < YEAR_10000).unwrap_or(0);
+    let Civil { year, month, day, hour, minute, weekday } = Civil::from_minute((seconds / 60) as i64);
+    let (weekday, month) = (DAYS[usize::from(weekday) % 7], MONTHS[usize::from(month + 11) % 12]);
+    format!("{weekday}, {day:02} {month} {year} {hour:02}:{minute:02}:{:02} GMT", seconds % 60)
 }
 
 #[cfg(test)]
@@ -104,5 +112,20 @@ mod tests {
         assert!(printed(Reply::status(405), true, false).contains("\r\nAllow: GET, HEAD\r\n"));
         let text = printed(Reply::ok("a/b", vec![0; MAX_BODY + 1]), true, false);
         assert!(text.starts_with("HTTP/1.1 500 "), "{text}");
+    }
+
+    #[test]
+    fn a_date_is_one_of_http() {
+        for (seconds, shown) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"), // the example of the RFC
+            (951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT"),
+            (2_209_032_001, "Sun, 01 Jan 2040 12:00:01 GMT"),
+            (253_402_300_799, "Fri, 31 Dec 9999 23:59:59 GMT"),
+            (253_402_300_800, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (u64::MAX, "Thu, 01 Jan 1970 00:00:00 GMT"),
+        ] {
+            assert_eq!(date(Duration::from_secs(seconds)), shown);
+        }
     }
 }

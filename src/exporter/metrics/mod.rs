@@ -8,10 +8,10 @@ mod store;
 
 pub use store::{Family, Kind};
 
+use crate::linux::sys::clock;
 use crate::text::logging;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 use store::Store;
 
 /// How an injection ended.
@@ -85,7 +85,7 @@ static DROPPED: Family = Family::counter(
 
 /// Whole seconds since 1970.
 fn unix_seconds() -> f64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = clock::unix();
     since.as_secs() as f64
 }
 

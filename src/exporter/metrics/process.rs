@@ -2,10 +2,10 @@
 //! `/proc/self` stay open and are read in place; the rest are single system calls.
 
 use super::store::{Family, push_seconds, push_value, single};
+use crate::linux::sys::clock;
 use crate::linux::sys::usage;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Those whose value changes, by name.
 const FAMILIES: [Family; 5] = [
@@ -90,13 +90,13 @@ fn open_fds(fd: &File) -> Option<f64> {
 /// Now in seconds since 1970, at the start of the program. Hundredths are what others have who ask the kernel, whose
 /// count of ticks (field 22 of proc_pid_stat(5)) would cost opening, printing and reading that file.
 fn start_time() -> Option<f64> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-    Some((now.as_secs_f64() * 100.0).round() / 100.0)
+    Some((clock::unix().as_secs_f64() * 100.0).round() / 100.0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::{SystemTime, UNIX_EPOCH};
 
     fn value(text: &str, name: &str) -> f64 {
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));

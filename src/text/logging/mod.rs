@@ -12,14 +12,13 @@ pub use file::{RotatedFile, reopen};
 pub use queue::{Queue, dropped};
 
 use super::output;
-use crate::linux::sys::usage;
+use crate::linux::sys::{clock, usage};
 use line::Line;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{OnceLock, PoisonError, RwLock};
-use std::time::SystemTime;
 
 /// The names of the levels in configs and in `LOG_LEVEL`. The log crate knows nothing above an error, so
 /// CRITICAL shows what ERROR shows.
@@ -109,7 +108,7 @@ impl Logger {
         if !self.filter.matches(record) {
             return;
         }
-        let time = SystemTime::now();
+        let time = clock::now();
         let put = |queue: &Queue, json: bool| {
             let text = |line: &Line<'_>, message: &fmt::Arguments<'_>| match json {
                 true => line.json(message),
