@@ -3,7 +3,7 @@
 //! For health checks and steady-state probes. Whoever is asked may be slow, hostile or no web server at all: what
 //! is kept of an answer is bounded, and every wait ends at the deadline or by the [`Cancel`].
 
-mod answer;
+pub mod answer;
 mod names;
 mod url;
 

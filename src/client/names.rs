@@ -18,9 +18,9 @@ const STACK: usize = 256 << 10;
 /// Questions under way at a time in one family. One that nobody waits for any more goes on until the resolver gives up
 /// (musl: 5 s); whoever asks the same meanwhile waits for the same answer.
 const MOST: usize = 16;
-/// Once one family has answered, the other has a quarter of the whole time, and not more than this: an answer that
-/// comes at all comes in a few milliseconds, and Happy Eyeballs (RFC 8305) waits for 50.
-const GRACE: Duration = Duration::from_millis(500);
+/// Once one family has answered, the other has this part of the whole time: an answer that comes at all comes in a few
+/// milliseconds, and Happy Eyeballs (RFC 8305) waits for 50.
+const GRACE: u32 = 4;
 
 /// The addresses of one family, or the resolver's words.
 type Answer = std::result::Result<Vec<IpAddr>, &'static str>;
@@ -88,14 +88,14 @@ struct Heard {
 
 impl Heard {
     /// Takes the answers that are there; says whether one with addresses was among them.
-    fn take(&mut self, slot: &mut Slot) -> Result<bool> {
-        let Some((question, joined)) = slot else { return Ok(false) };
+    fn take(&mut self, slot: &mut Slot) -> bool {
+        let Some((question, joined)) = slot else { return false };
         let good = match question.answer() {
-            None => return Ok(false),
+            None => return false,
             // Somebody else's, asked before the server was well again.
             Some(Err(_)) if *joined => {
-                *slot = Some((ask(&question.name, question.ipv6)?.0, false));
-                return Ok(false);
+                *slot = ask(&question.name, question.ipv6).ok().map(|(again, _)| (again, false));
+                return false;
             }
             Some(Err(why)) => {
                 self.words = if self.words.is_empty() { why } else { self.words };
@@ -111,15 +111,16 @@ impl Heard {
             }
         };
         *slot = None;
-        Ok(good)
+        good
     }
 }
 
-/// The addresses of a name by /etc/hosts and DNS, IPv4 first; an IPv4-mapped one is the IPv4 address.
+/// The addresses of a name by /etc/hosts and DNS, IPv4 first, and whether a family was silent; an IPv4-mapped one is the
+/// IPv4 address.
 ///
 /// # Errors
 /// The name has no address, is not resolved within `limit` or before `cancel` is thrown, or too many names hang.
-pub fn lookup(name: &str, limit: Duration, cancel: &Cancel) -> Result<Vec<IpAddr>> {
+pub fn lookup(name: &str, limit: Duration, cancel: &Cancel) -> Result<(Vec<IpAddr>, bool)> {
     let mut end = Instant::now().checked_add(limit);
     // One family is enough where the other has too many questions that nobody answers.
     let mut slots = match (ask(name, false), ask(name, true)) {
@@ -129,8 +130,9 @@ pub fn lookup(name: &str, limit: Duration, cancel: &Cancel) -> Result<Vec<IpAddr
     let mut heard = Heard::default();
     let silent = loop {
         for slot in &mut slots {
-            if heard.take(slot)? {
-                let grace = Instant::now() + GRACE.min(limit / 4);
+            if heard.take(slot)
+                && let Some(grace) = Instant::now().checked_add(limit / GRACE)
+            {
                 end = Some(end.map_or(grace, |end| end.min(grace)));
             }
         }
@@ -143,7 +145,7 @@ pub fn lookup(name: &str, limit: Duration, cancel: &Cancel) -> Result<Vec<IpAddr
         poll::readable(&[Some(cancel.as_fd()), fd(first), fd(second)], left).doing("wait for", "DNS")?;
     };
     if !heard.addresses.is_empty() && !cancel.is_cancelled() {
-        return Ok(heard.addresses);
+        return Ok((heard.addresses, silent));
     }
     Err(Error::refused(match (silent, heard.words.is_empty()) {
         (true, _) => format!("the host name {name} was not resolved within {} s", limit.as_secs_f64()),
@@ -161,7 +163,7 @@ mod tests {
     #[test]
     fn a_name_of_the_hosts_file_resolves_and_a_stop_interrupts() {
         let cancel = Cancel::new().unwrap();
-        assert!(lookup("localhost", LONG, &cancel).unwrap().iter().all(IpAddr::is_loopback));
+        assert!(lookup("localhost", LONG, &cancel).unwrap().0.iter().all(IpAddr::is_loopback));
         cancel.cancel();
         assert!(lookup("localhost", LONG, &cancel).is_err());
     }
@@ -177,7 +179,7 @@ mod tests {
             let begin = Instant::now();
             let found = lookup("localhost.", Duration::from_millis(80), &cancel);
             // Without a resolver that knows the name, only its bound can be seen.
-            assert!(found.is_err() || found.unwrap() == ["127.0.0.1".parse::<IpAddr>().unwrap()]);
+            assert!(found.is_err() || found.unwrap() == (vec!["127.0.0.1".parse::<IpAddr>().unwrap()], true));
             assert!(begin.elapsed() < LONG);
             let under_way = lock(&ASKED).iter().filter(|one| one.name == "localhost." && one.ipv6).count();
             assert_eq!(under_way, 1);
@@ -187,7 +189,7 @@ mod tests {
         lock(&ASKED).retain(|one| !Arc::ptr_eq(one, &hung));
         let mut heard = Heard::default();
         let mut slot = Some((hung, true));
-        assert!(!heard.take(&mut slot).unwrap());
+        assert!(!heard.take(&mut slot));
         assert!(slot.is_some_and(|(_, joined)| !joined) && heard.words.is_empty());
     }
 }

@@ -85,7 +85,7 @@ impl Place {
             Host::Name(name) if name.eq_ignore_ascii_case("localhost") => {
                 vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
             }
-            Host::Name(name) => names::lookup(name, limit, cancel)?,
+            Host::Name(name) => names::lookup(name, limit, cancel)?.0,
         };
         Ok(found.into_iter().map(|address| SocketAddr::new(address, self.port)).collect())
     }
@@ -185,9 +185,12 @@ impl Url {
     }
 }
 
+/// Without the query, which may hold a secret.
 impl Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.place, self.path)
+        let (path, query) = self.path.split_once('?').unwrap_or((&self.path, ""));
+        let hidden = if query.is_empty() { "" } else { "?***" };
+        write!(f, "http://{}{path}{hidden}", self.place)
     }
 }
 
@@ -196,21 +199,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_read_and_printed_whole() {
+    fn an_address_is_read_and_printed_without_its_query() {
         for (text, wanted) in [
             ("http://127.0.0.1:8080/healthz", "http://127.0.0.1:8080/healthz"),
             ("HTTP://app", "http://app:80/"),
             ("http://app:/x", "http://app:80/x"),
-            ("http://[::1]:9/a?b=[c]#d", "http://[::1]:9/a?b=[c]"),
+            ("http://[::1]:9/a?b=[c]#d", "http://[::1]:9/a?***"),
             ("http://[fd00::2]", "http://[fd00::2]:80/"),
+            ("http://my_app.ns.svc:65535?x=1@2/3", "http://my_app.ns.svc:65535/?***"),
             ("http://[::ffff:10.0.0.1]:9/", "http://10.0.0.1:9/"),
             ("http://0xapp.1x./", "http://0xapp.1x.:80/"),
-            ("http://my_app.ns.svc:65535?x=1@2/3", "http://my_app.ns.svc:65535/?x=1@2/3"),
             ("http://a/b:c@d", "http://a:80/b:c@d"),
         ] {
             let url = Url::parse(text).unwrap();
             assert_eq!(url.to_string(), wanted, "{text}");
-            assert_eq!(Url::parse(wanted).unwrap(), url, "{text}");
+            if !wanted.contains('?') {
+                assert_eq!(Url::parse(wanted).unwrap(), url, "{text}");
+            }
         }
         let request = Url::parse("http://[::1]/a?b").unwrap().request();
         assert!(request.starts_with("GET /a?b HTTP/1.1\r\nHost: [::1]:80\r\n"), "{request}");

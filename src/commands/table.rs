@@ -149,6 +149,12 @@ pub static COMMANDS: &[Command] = &[
                 Kind::Flag,
                 "describe every fault and inject none, whatever the config says",
             ),
+            &Item::option(
+                "--rest-on-bad-config",
+                "",
+                Kind::Flag,
+                "where the config cannot be used, inject nothing until it can, instead of exit code 64",
+            ),
         ],
         apart: &[&["--config", "--demo"]],
         run: run::run,

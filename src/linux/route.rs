@@ -1,6 +1,7 @@
 //! Default routes and neighbours, as the kernel tells over rtnetlink(7). What it tells is numbers: an interface is an
 //! index and a gateway an address, and neither is ever read as a name or a pattern.
-//! Layouts: linux/rtnetlink.h (`struct rtmsg`, `struct rtnexthop`), linux/fib_rules.h, linux/neighbour.h.
+//! Layouts: linux/rtnetlink.h (`struct rtmsg`, `struct rtnexthop`), linux/fib_rules.h, linux/neighbour.h,
+//! linux/nexthop.h.
 
 use super::sys::netlink::{Netlink, Refusal, messages, u16_at, u32_at};
 use super::tc::message::{Message, code, find};
@@ -12,6 +13,8 @@ const RTM_NEWNEIGH: u16 = 28;
 const RTM_GETNEIGH: u16 = 30;
 const RTM_NEWRULE: u16 = 32;
 const RTM_GETRULE: u16 = 34;
+const RTM_NEWNEXTHOP: u16 = 104;
+const RTM_GETNEXTHOP: u16 = 106;
 /// Attributes of a route.
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
@@ -19,6 +22,13 @@ const RTA_PRIORITY: u16 = 6;
 const RTA_MULTIPATH: u16 = 9;
 const RTA_TABLE: u16 = 15;
 const RTA_VIA: u16 = 18;
+const RTA_NH_ID: u16 = 30;
+/// Attributes of a next hop that is an object of its own (linux/nexthop.h): the group is of eight bytes each, the first
+/// four a number.
+const NHA_ID: u16 = 1;
+const NHA_GROUP: u16 = 2;
+const NHA_OIF: u16 = 5;
+const NHA_GATEWAY: u16 = 6;
 /// The type of a route that leads somewhere; unreachable, blackhole, prohibit, throw and local ones have others.
 const RTN_UNICAST: u8 = 1;
 /// A copy that an old kernel keeps of a route in use.
@@ -59,6 +69,9 @@ pub struct Route {
     pub metric: u32,
     /// One, or those among which the kernel shares the connections.
     pub hops: Vec<Hop>,
+    /// The number of the object that has the next hops, where the kernel does not tell them with the route
+    /// (`net.ipv4.nexthop_compat_mode` 0); else 0.
+    object: u32,
 }
 
 /// Both families, IPv4 first: `AF_INET`, `AF_INET6`.
@@ -127,8 +140,11 @@ fn once(found: &mut Vec<IpAddr>, address: IpAddr) {
 /// All messages of a family; none where the kernel has it not. The fixed part of routes, rules and neighbours is of
 /// twelve bytes, the family first, and with a kernel that looks closely all else must be zero.
 fn dump(socket: &Netlink, kind: u16, family: u8) -> Result<Vec<u8>, Refusal> {
-    let body = [family, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    match socket.request(Message::new(kind, code::DUMP, &body).bytes()) {
+    let mut body = [0; 12];
+    body[0] = family;
+    // struct nhmsg: family, scope, protocol, padding: u8 each, flags u32.
+    let length = if kind == RTM_GETNEXTHOP { 8 } else { 12 };
+    match socket.request(Message::new(kind, code::DUMP, &body[..length]).bytes()) {
         // A kernel without IPv6 or without policy routing.
         Err(refusal) if refusal.is(libc::EOPNOTSUPP) || refusal.is(libc::EAFNOSUPPORT) => Ok(Vec::new()),
         other => other,
@@ -140,14 +156,38 @@ fn defaults(socket: &Netlink, family: u8) -> Result<Vec<Route>, Refusal> {
     let replies = dump(socket, RTM_GETROUTE, family)?;
     let routes = messages(&replies).filter(|reply| reply.kind == RTM_NEWROUTE);
     // Without IPv6 an old kernel answers for the families that it has.
-    Ok(routes
-        .filter(|reply| reply.body.first() == Some(&family))
-        .filter_map(|reply| default(reply.body))
-        .collect())
+    let ours = routes.filter(|reply| reply.body.first() == Some(&family));
+    let mut routes: Vec<Route> = ours.filter_map(|reply| default(reply.body)).collect();
+    if routes.iter().any(|route| route.object != 0) {
+        let objects = dump(socket, RTM_GETNEXTHOP, 0)?;
+        for route in routes.iter_mut().filter(|route| route.object != 0) {
+            object(&objects, route.object, true, &mut route.hops);
+        }
+    }
+    routes.retain(|route| !route.hops.is_empty());
+    Ok(routes)
+}
+
+/// The next hops of an object; of a group (only if `groups`, because no group is in another) all of its members'.
+fn object(objects: &[u8], wanted: u32, groups: bool, hops: &mut Vec<Hop>) {
+    for reply in messages(objects).filter(|reply| reply.kind == RTM_NEWNEXTHOP) {
+        let attributes = reply.body.get(8..).unwrap_or_default();
+        let number = |kind| find(attributes, kind).map_or(0, |bytes| u32_at(bytes, 0));
+        if number(NHA_ID) != wanted {
+            continue;
+        }
+        let index = number(NHA_OIF) as i32;
+        if index != 0 && u32_at(reply.body, 4) & RTNH_F_DEAD == 0 {
+            hops.push(Hop { index, gateway: find(attributes, NHA_GATEWAY).and_then(address) });
+        }
+        for member in find(attributes, NHA_GROUP).filter(|_| groups).unwrap_or_default().chunks_exact(8) {
+            object(objects, u32_at(member, 0), false, hops);
+        }
+    }
 }
 
 /// Reads a `struct rtmsg` (family, dst_len, src_len, tos, table, protocol, scope, type: u8 each, flags u32) and its
-/// attributes; `None` unless it is a default route for every type of service that leads somewhere.
+/// attributes; `None` unless it is a default route for every type of service. Without a next hop it leads nowhere.
 fn default(body: &[u8]) -> Option<Route> {
     let [_, length, _, service, table, _, _, kind, ..] = *body.first_chunk::<12>()?;
     let flags = u32_at(body, 8);
@@ -173,7 +213,8 @@ fn default(body: &[u8]) -> Option<Route> {
         several = several.get((8 + attributes.len()).next_multiple_of(4)..).unwrap_or_default();
     }
     let table = number(RTA_TABLE).unwrap_or(u32::from(table));
-    (!hops.is_empty()).then(|| Route { table, metric: number(RTA_PRIORITY).unwrap_or(0), hops })
+    let object = number(RTA_NH_ID).filter(|_| hops.is_empty()).unwrap_or(0);
+    Some(Route { table, metric: number(RTA_PRIORITY).unwrap_or(0), hops, object })
 }
 
 /// The tables in which the kernel looks for the way of a packet of which nothing is known, in this order.
@@ -403,6 +444,35 @@ mod tests {
     }
 
     #[test]
+    fn next_hops_that_are_objects_are_found_whatever_the_kernel_tells_of_them() {
+        if apart("next_hops_that_are_objects_are_found_whatever_the_kernel_tells_of_them") {
+            return;
+        }
+        wire();
+        let knob = "/proc/sys/net/ipv4/nexthop_compat_mode";
+        if std::fs::write(knob, "1").is_err() {
+            println!("skipped: before Linux 5.8 every route tells its next hops");
+            return;
+        }
+        ip("nexthop add id 1 via 10.0.1.1 dev e1
+            nexthop add id 2 via 10.0.2.1 dev e2
+            nexthop add id 3 group 1/2
+            nexthop add id 4 via fd00:3::1 dev e3
+            nexthop add id 5 blackhole
+            route add default nhid 3
+            -6 route add default nhid 4
+            route add default nhid 5 metric 9");
+        let socket = Netlink::open().unwrap();
+        for mode in ["1", "0"] {
+            std::fs::write(knob, mode).unwrap();
+            assert_eq!(names(&socket), ["e1", "e2", "e3"], "mode {mode}");
+            let mut found: Vec<_> = gateways(&socket).unwrap().iter().map(IpAddr::to_string).collect();
+            found.sort();
+            assert_eq!(found, ["10.0.1.1", "10.0.2.1", "fd00:3::1"], "mode {mode}");
+        }
+    }
+
+    #[test]
     fn thousands_of_routes_and_neighbours_are_read_whole() {
         if apart("thousands_of_routes_and_neighbours_are_read_whole") {
             return;
@@ -435,6 +505,7 @@ mod tests {
                 (bytes[1], bytes[3], bytes[7]) = (0, 0, 1);
             }
             let _ = (default(&bytes), rule(&bytes), address(&bytes));
+            object(&bytes, random.u32(0..3), true, &mut Vec::new());
         }
     }
 }

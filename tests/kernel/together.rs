@@ -1,10 +1,16 @@
 //! What a network fault meets beside packets: other faults of the same agent, left-overs, a slow `tc`, a kernel
 //! without ifb, and default queues of every kind.
 
+use crate::common::running::Running;
 use crate::network::NoModules;
 use crate::support::{Link, Namespace, agent_path, qdiscs_of, run, tc, wait_for};
 use crate::wire::*;
+use std::io::{BufRead, BufReader};
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 const COUNTED: &str = "chaos_injections_total{failure_type=\"network\",status=\"skipped\"}";
@@ -69,6 +75,41 @@ fn another_agent_and_a_fault_by_hand_leave_the_fault_of_a_running_agent_alone() 
     let (code, out) = inject(&["interface=eth0", "--for", "100ms"]);
     assert!(code == Some(0) && out.contains("inject: success"), "{out}");
     assert_eq!(state(&link.near), before);
+}
+
+/// Says to the test below that it is the other user, and for which interface.
+const HOLD: &str = "CHAOS_TEST_HOLD";
+
+#[test]
+fn another_users_claim_stops_no_fault_and_keeps_no_left_over() {
+    if let Ok(index) = std::env::var(HOLD) {
+        let name = |side| SocketAddr::from_abstract_name(format!("chaos-agent/{index}/{side}")).unwrap();
+        let held = ["out", "out/2", "in", "in/2"].map(|side| UnixListener::bind_addr(&name(side)).unwrap());
+        println!("\nheld {}", held.len());
+        let _ = std::io::read_to_string(std::io::stdin());
+        return;
+    }
+    let link = Link::new("squat");
+    let before = state(&link.near);
+    let index = link.near.run("cat /sys/class/net/eth0/ifindex").trim().to_owned();
+    let other = inside(&link.near, move || {
+        let mut other = Command::new(std::env::current_exe().unwrap());
+        other.args(["--exact", "--nocapture"]);
+        other.arg("together::another_users_claim_stops_no_fault_and_keeps_no_left_over");
+        other.env(HOLD, index).uid(65534).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+    });
+    let mut other = Running(other.join().unwrap());
+    let lines = BufReader::new(other.0.stdout.as_mut().unwrap()).lines();
+    assert!(lines.map_while(Result::ok).any(|line| line == "held 4"));
+    tc(&link.near, "qdisc add dev eth0 root handle ca05: netem delay 1ms");
+    let agent = Agent::start(&link.near, "delay_ms: 20, direction: both, duration_seconds: 600");
+    agent.wait_log("removed what an earlier agent");
+    agent.wait_active(&link.near);
+    agent.wait_log(&format!(
+        "another agent (pid {}, uid 65534) claims eth0 too; that does not count",
+        other.0.id()
+    ));
+    end(agent, &link.near, &before);
 }
 
 #[test]
@@ -244,8 +285,11 @@ fn own_ports_names_and_protocols_are_aimed_at_in_both_families() {
     let name = link.near.name.clone();
     // `ip netns exec` shows these as /etc/hosts.
     std::fs::create_dir_all(format!("/etc/netns/{name}")).unwrap();
-    std::fs::write(format!("/etc/netns/{name}/hosts"), "10.77.0.2 victim.test\nfd77::2 victim.test\n")
-        .unwrap();
+    std::fs::write(
+        format!("/etc/netns/{name}/hosts"),
+        "10.77.0.2 victim.test\nfd77::2 victim.test\n::ffff:10.77.0.3 mapped.test\n",
+    )
+    .unwrap();
     link.far.run("ip address add 10.77.0.3/24 dev eth0");
     let near = [6001, 6002].map(|port| Echo::new(&link.near, &format!("10.77.0.1:{port}")));
     let far = ["10.77.0.2:5001", "10.77.0.3:5001", "[fd77::2]:5001"].map(|at| Echo::new(&link.far, at));
@@ -257,6 +301,9 @@ fn own_ports_names_and_protocols_are_aimed_at_in_both_families() {
         ("{host: victim.test, protocol: udp}", [true, true, true, false, true, false, false]),
         ("{protocol: icmp}", [false, false, false, false, false, true, true]),
         ("{cidr: \"fd77::/64\"}", [false, false, false, false, true, false, true]),
+        // An IPv4-mapped address is the IPv4 address, written down or resolved.
+        ("{cidr: \"::ffff:10.77.0.2\"}", [true, true, true, false, false, true, false]),
+        ("{host: mapped.test}", [false, false, false, true, false, false, false]),
     ] {
         let fault = format!("delay_ms: 300, duration_seconds: 600, targets: [{targets}]");
         let agent = Agent::start(&link.near, &fault);

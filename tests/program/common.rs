@@ -12,5 +12,7 @@ pub mod running;
 pub mod signal;
 #[path = "../common/space.rs"]
 pub mod space;
+#[path = "../common/stalled.rs"]
+pub mod stalled;
 #[path = "../common/wait.rs"]
 pub mod wait;

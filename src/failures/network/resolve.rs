@@ -177,8 +177,11 @@ pub fn addresses(rules: &[Rule], entry: &str, cancel: &Cancel) -> Result<Vec<Kno
             None => None,
             Some(Peer::Net(address, prefix)) => Some(vec![(*address, *prefix)]),
             Some(Peer::Host(name)) => {
-                let found = client::lookup(name, NAME_LIMIT, cancel)?;
+                let (found, silent) = client::lookup(name, NAME_LIMIT, cancel)?;
                 log::info!("{entry}: {name} is {found:?}");
+                if silent {
+                    log::warn!("{entry}: no answer in time whether {name} has addresses of the other family");
+                }
                 Some(
                     found
                         .into_iter()

@@ -10,7 +10,6 @@ mod ready;
 mod recovery;
 mod rules;
 mod select;
-mod text;
 mod victim;
 
 use super::{Failure, Host, Injection, Kind, Outcome, Series};
@@ -220,7 +219,7 @@ impl Failure for ProcessFault {
             victims.extend(Victim::hold(&mut reader, candidate, &self.selection)?);
         }
         for victim in &victims {
-            injection.facts.victim(victim.full());
+            injection.facts.victim(victim.brief(), victim.full());
         }
         if injection.cancel.is_cancelled() {
             return Ok(Outcome::Skipped("the agent stops".to_owned()));

@@ -1,9 +1,10 @@
 //! Which processes an entry means: the keys `target_name`, `match` and `exclude`.
 
-use super::{rules, text};
+use super::rules;
 use crate::linux::proc::{Process, Reader};
 use crate::linux::sys;
 use crate::settings::Section;
+use crate::text::redact;
 use std::io;
 
 /// A condition on what a scan shows anyway. Needles are in ASCII lower case.
@@ -122,7 +123,7 @@ impl Selection {
         if !self.may_mean(&process) {
             return Ok(Verdict::No);
         }
-        let name = text::printable(process.name());
+        let name = redact::printable(process.name());
         let spared: Vec<&Rule> = self.spared.iter().filter(|rule| rule.names(&process)).collect();
         let Some(stat) = reader.stat(pid)? else { return Ok(Verdict::No) };
         if stat.is_kernel_thread() || stat.is_dead() {

@@ -124,8 +124,10 @@ pub fn addresses(name: &str, ipv6: bool) -> std::result::Result<Vec<IpAddr>, &'s
     // SAFETY: `name` is NUL-terminated, `hints` and `list` are of this frame; all three outlive the call.
     let code = unsafe { libc::getaddrinfo(name.as_ptr(), std::ptr::null(), &raw const hints, &raw mut list) };
     if code != 0 {
-        // SAFETY: the function returns a NUL-terminated text that is never freed.
-        let text: &'static CStr = unsafe { CStr::from_ptr(libc::gai_strerror(code)) };
+        // SAFETY: takes an integer and returns a pointer to a text of the library's.
+        let text = unsafe { libc::gai_strerror(code) };
+        // SAFETY: that text ends with NUL and is never freed.
+        let text: &'static CStr = unsafe { CStr::from_ptr(text) };
         return Err(text.to_str().unwrap_or("the resolver fails"));
     }
     let (mut found, mut at) = (Vec::new(), list);
