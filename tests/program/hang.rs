@@ -178,3 +178,31 @@ fn a_resume_names_what_still_halts() {
     assert_eq!(resume(), (Some(0), "resumed\n".to_owned(), String::new()));
     assert_eq!(agent.stop().0, 0);
 }
+
+#[test]
+fn a_config_that_never_answers_at_the_start_is_waited_for_and_the_commands_find_the_agent() {
+    let folder = Folder::new();
+    let port = free_port();
+    let path = folder.write("config.yaml", config("").replace("PORT", &port.to_string()));
+    let Some(stalled) = Stalled::over(&folder.0) else { return };
+    let mut agent = Agent::start_with("failures: {}", &[], |command| {
+        let mut fresh = Command::new(command.get_program());
+        fresh.args(["run", "--rest-on-bad-config", "--config"]).arg(&path);
+        *command = fresh;
+    });
+    agent.port = port;
+    agent.wait_log("there is no config to use; nothing is injected until there is:");
+    agent.wait_log(&format!("the config {} cannot be read for 5 s: its file system", path.display()));
+    drop(stalled);
+    agent.wait_metric(ACTIVE, |now| now == 1.0);
+    assert_eq!(agent.metric(LOADED), Some(1.0));
+    // A command that is told the port does not look at the config, and one that is not gives up on it.
+    let Some(stalled) = Stalled::over(&folder.0) else { return };
+    let named = ["halt", "--port", &port.to_string()];
+    assert_eq!(run(&named, Path::new("/")).status.code(), Some(0));
+    let begin = Instant::now();
+    let asked = run(&["healthcheck", "--timeout", "1s", "--config", path.to_str().unwrap()], Path::new("/"));
+    assert!(begin.elapsed() < Duration::from_secs(30), "{asked:?}");
+    drop(stalled);
+    assert_eq!(agent.stop().0, 0);
+}
