@@ -9,7 +9,7 @@ mod url;
 
 pub use answer::Answer;
 pub use names::lookup;
-pub use url::{Place, Url};
+pub use url::{Place, Url, is_name};
 
 use crate::cancel::{Cancel, Waited};
 use crate::error::{Context, Error, Result};

@@ -8,6 +8,7 @@ pub mod arena;
 pub mod bell;
 pub mod clock;
 pub mod disk;
+pub mod entry;
 pub mod event;
 mod failed;
 pub mod file;
@@ -23,6 +24,7 @@ pub mod signal;
 pub mod task;
 #[cfg(target_env = "musl")]
 pub mod thread_name;
+pub mod unix;
 #[cfg(all(panic = "abort", target_env = "musl"))]
 pub mod unwind;
 pub mod usage;
