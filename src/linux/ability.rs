@@ -325,6 +325,29 @@ mod tests {
     }
 
     #[test]
+    fn no_errno_makes_more_possible_than_the_feature_says() {
+        for feature in
+            [&NETEM, &PRIO, &INGRESS, &U32, &MIRRED, &IFB, &SIGNALS, &PIDFD, &TMPFILE, &FALLOCATE, &POPULATE]
+        {
+            for errno in (0..=4095).chain([-1, i32::MIN, i32::MAX]) {
+                for held in [0, u64::MAX] {
+                    let ability = feature.judge(Some(errno), held);
+                    let there = feature.there.contains(&errno);
+                    assert_eq!(ability == Ability::Possible, there, "{} {errno}", feature.name);
+                    let refused = matches!(ability, Ability::Refused(_));
+                    assert_eq!(
+                        refused,
+                        [libc::EPERM, libc::EACCES].contains(&errno),
+                        "{} {errno}",
+                        feature.name
+                    );
+                    assert!(!(there && feature.absent.contains(&errno)) && !ability.to_string().is_empty());
+                }
+            }
+        }
+    }
+
+    #[test]
     fn capabilities_have_their_names() {
         let of = [task::CAP_KILL, task::CAP_NET_ADMIN, 21, 40, 41].map(capability);
         assert_eq!(of, ["KILL", "NET_ADMIN", "SYS_ADMIN", "CHECKPOINT_RESTORE", ""]);
