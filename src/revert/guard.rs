@@ -341,4 +341,17 @@ mod tests {
         assert!(parse("+ 9 soon remove-root 3 ca050000").is_none());
         assert!(line.len() < 512, "a line must be below PIPE_BUF of any system");
     }
+
+    #[test]
+    fn a_guard_that_does_not_read_is_given_up_in_time() {
+        let mut child = Command::new("sleep").arg("1000").stdin(Stdio::piped()).spawn().unwrap();
+        let (pid, pipe) = (child.id(), child.stdin.take().unwrap());
+        let mut state = State { process: Some((child, pipe)), ..State::default() };
+        let error = (0..100_000).find_map(|id| state.send(&format!("- {id}\n")).err()).unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(!is_stopped(pid));
+        assert!(!state.dismiss(Duration::ZERO), "it ended by itself");
+        assert!(state.process.is_none() && !std::fs::exists(format!("/proc/{pid}")).unwrap());
+        assert!(state.send("").is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe));
+    }
 }

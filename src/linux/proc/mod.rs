@@ -193,15 +193,16 @@ impl Reader {
         let comm = fill(&self.folder, locate(&mut self.name, pid, c"comm"), &mut self.stat)?;
         let Some(comm) = comm else { return Ok(None) };
         let length = comm.strip_suffix(b"\n").unwrap_or(comm).len();
-        let mut cmdline = fill(&self.folder, locate(&mut self.name, pid, c"cmdline"), &mut self.cmdline)?;
-        if cmdline.is_some_and(<[u8]>::is_empty)
+        let mut name = locate(&mut self.name, pid, c"cmdline");
+        let mut seen = fill(&self.folder, name, &mut self.cmdline)?.map(<[u8]>::len);
+        if seen == Some(0)
             && let Some(thread) = thread(&self.root, &self.folder, pid)
         {
-            let name = locate_in(&mut self.name, pid, thread, c"cmdline");
-            cmdline = fill(&self.folder, name, &mut self.cmdline)?;
+            name = locate_in(&mut self.name, pid, thread, c"cmdline");
+            seen = fill(&self.folder, name, &mut self.cmdline)?.map(<[u8]>::len);
         }
         let comm = self.stat.get(..length).unwrap_or_default();
-        Ok(cmdline.map(|cmdline| Process { pid, comm, cmdline }))
+        Ok(seen.and_then(|seen| Some(Process { pid, comm, cmdline: self.cmdline.get(..seen)? })))
     }
 
     /// `stat` of one process; `None` when it is not there or may not be read. Where its first thread has ended and

@@ -51,3 +51,19 @@ pub fn open_file_limit() -> Result<Option<u64>> {
     super::done(result, "getrlimit(RLIMIT_NOFILE, ...)", 0, 0)?;
     Ok((limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur))
 }
+
+/// Lets this process, and those that it starts, open as many files as it may allow itself: the soft `RLIMIT_NOFILE`
+/// becomes the hard one.
+///
+/// # Errors
+/// As getrlimit(2) and setrlimit(2); none is known for this.
+pub fn raise_open_file_limit() -> Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a live rlimit of this frame, which the kernel fills and does not keep.
+    let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    super::done(result, "getrlimit(RLIMIT_NOFILE, ...)", 0, 0)?;
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: `limit` is a live rlimit of this frame, which the kernel only reads.
+    let result = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+    super::done(result, "setrlimit(RLIMIT_NOFILE, ...)", 0, 0)
+}
