@@ -11,7 +11,6 @@ use crate::linux::proc::Reader;
 use crate::linux::sys::signal;
 use crate::revert::guard::Reverter;
 use crate::revert::undo::Undo;
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// How long the kernel may take to end a victim after SIGKILL.
@@ -32,7 +31,7 @@ pub struct Act<'a> {
 }
 
 /// Those that are stopped, each with the time at which it goes on.
-type Paused<'a> = VecDeque<(Instant, Reverter<'a>)>;
+type Paused<'a> = Vec<(Instant, Reverter<'a>)>;
 
 impl<'a> Act<'a> {
     /// Ends the victims: `first`, up to `grace` for all together, SIGKILL. Notes each death.
@@ -124,13 +123,13 @@ impl<'a> Act<'a> {
             reverter.renew(self.injection.duration)?;
             self.injection.begin();
             self.count(victim, libc::SIGSTOP);
-            paused.push_back((end, reverter));
+            paused.push((end, reverter));
             some = true;
         }
         if !some {
             return Ok(Outcome::Skipped("every victim had ended or was stopped already".to_owned()));
         }
-        while let Some((end, _)) = paused.front() {
+        while let Some((end, _)) = paused.first() {
             if self.pass(*end, &mut paused, &mut result) == Waited::Cancelled {
                 break;
             }
@@ -178,14 +177,12 @@ impl<'a> Act<'a> {
     /// Waits until `until`, or for a cancellation; meanwhile lets those go on whose time is over.
     fn pass(&self, until: Instant, paused: &mut Paused<'a>, result: &mut Result<()>) -> Waited {
         loop {
-            let next = paused.front().map_or(until, |(end, _)| until.min(*end));
+            let next = paused.first().map_or(until, |(end, _)| until.min(*end));
             if self.injection.cancel.wait_until(Some(next), None) == Waited::Cancelled {
                 return Waited::Cancelled;
             }
-            while paused.front().is_some_and(|(end, _)| *end <= Instant::now())
-                && let Some((_, reverter)) = paused.pop_front()
-            {
-                self.resume(reverter, result);
+            while paused.first().is_some_and(|(end, _)| *end <= Instant::now()) {
+                self.resume(paused.remove(0).1, result);
             }
             if Instant::now() >= until {
                 return Waited::Elapsed;

@@ -7,7 +7,6 @@ use crate::cancel::{Cancel, Waited};
 use crate::error::{Context, Error, Result};
 use crate::linux::proc::Reader;
 use crate::linux::sys::clock;
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -48,7 +47,7 @@ pub struct Returns {
 #[derive(Debug, Default)]
 struct State {
     /// When each victim died that is not back, and until when it is looked for; the oldest first.
-    deaths: VecDeque<(Death, Instant)>,
+    deaths: Vec<(Death, Instant)>,
     /// Pid and start time of all processes that were seen to match.
     known: Vec<(u32, u64)>,
     /// When the last look began, in milliseconds of `CLOCK_BOOTTIME`.
@@ -64,13 +63,18 @@ impl Returns {
     /// oldest start.
     pub fn look(&self, begun: u64, found: &[Candidate], back: &mut dyn FnMut(f64)) {
         let mut state = self.lock();
-        let mut fresh: Vec<_> = found.iter().map(|one| (one.start, one.pid)).collect();
-        fresh.retain(|(start, pid)| !state.known.contains(&(*pid, *start)));
-        fresh.sort_unstable();
-        for (start, pid) in fresh {
-            state.known.push((pid, start));
-            if let Some((death, _)) = state.deaths.pop_front() {
-                back(since(death, start, state.last_look, clock::boot_ms()));
+        let State { deaths, known, last_look, .. } = &mut *state;
+        loop {
+            // The oldest of the new ones; without a sort, which would be some kB of code.
+            let fresh = found.iter().filter(|one| !known.contains(&(one.pid, one.start)));
+            let next = if deaths.is_empty() { None } else { fresh.min_by_key(|one| (one.start, one.pid)) };
+            let Some(next) = next else { break };
+            known.push((next.pid, next.start));
+            back(since(deaths.remove(0).0, next.start, *last_look, clock::boot_ms()));
+        }
+        for one in found {
+            if !known.contains(&(one.pid, one.start)) {
+                known.push((one.pid, one.start));
             }
         }
         if state.known.len() > FORGET + 2 * found.len() {
@@ -86,9 +90,12 @@ impl Returns {
     pub fn add(&self, deaths: Vec<Death>, limit: Duration) {
         let Some(end) = Instant::now().checked_add(limit).filter(|_| !limit.is_zero()) else { return };
         let mut state = self.lock();
-        state.deaths.extend(deaths.into_iter().map(|death| (death, end)));
+        for death in deaths {
+            state.deaths.push((death, end));
+        }
         let much = state.deaths.len().saturating_sub(MOST_DEATHS);
-        state.deaths.drain(..much);
+        state.deaths.rotate_left(much);
+        state.deaths.truncate(MOST_DEATHS);
         state.missing += much;
     }
 
@@ -149,12 +156,12 @@ impl Returns {
         loop {
             let (last, end) = {
                 let mut state = self.lock();
-                let Some((_, end)) = state.deaths.front().copied() else {
+                let Some((_, end)) = state.deaths.first().copied() else {
                     // In the same breath, so that who adds one now looks itself.
                     state.watched = false;
                     return Ok(Some(std::mem::take(&mut state.missing)));
                 };
-                (state.deaths.back().map(|(death, _)| death.0), end)
+                (state.deaths.last().map(|(death, _)| death.0), end)
             };
             // Another death: soon again.
             if newest.replace(last) != Some(last) {
