@@ -1,7 +1,7 @@
 //! One injection, from its check to its count, on whatever thread it runs.
 
 use crate::agent::audit::Audit;
-use crate::board::{Board, Live, Past, outcome_members};
+use crate::board::{Board, Live, PLAN, Past, outcome_members};
 use crate::cancel::Cancel;
 use crate::config::{self, Entry};
 use crate::dice::Roll;
@@ -13,6 +13,7 @@ use crate::linux::sys::{event::EventFd, usage};
 use crate::revert::guard::Guard;
 use crate::text::civil::timestamp;
 use crate::text::json::Object;
+use crate::text::redact::cut;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -196,6 +197,11 @@ impl Injector {
         }
     }
 
+    /// Whether there is an audit trail.
+    fn is_heard(&self) -> bool {
+        self.audit.read().unwrap_or_else(PoisonError::into_inner).is_on()
+    }
+
     /// Adds a decision of the dice to the audit trail.
     pub fn decision(&self, entry: &Entry, moment: Moment, roll: Roll, what: &str, reason: Option<&str>) {
         self.event("decision", |line| {
@@ -263,12 +269,12 @@ impl Injector {
             entry: entry.name().to_owned(),
             kind: entry.kind.name,
             tick: run.tick,
-            plan: plan + &time,
+            plan: cut(plan + &time, PLAN),
             started: SystemTime::now(),
             since: Instant::now(),
             duration: entry.duration,
             active: Mutex::new(None),
-            facts: Arc::new(Facts::default()),
+            facts: Arc::new(Facts::new(self.is_heard())),
         });
         self.board.begin(&live);
         let what = if run.dry_run { "dry run" } else { "injecting" };

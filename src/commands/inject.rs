@@ -5,7 +5,7 @@ use crate::agent::{End, Injector, Run};
 use crate::board::Board;
 use crate::cancel::Cancel;
 use crate::config::{self, Config};
-use crate::dice::Roll;
+use crate::dice::{self, Roll};
 use crate::error::{Context, Error, Result};
 use crate::exporter::metrics::{Metrics, Status};
 use crate::failures::{self, KINDS};
@@ -41,7 +41,7 @@ pub fn run(parsed: &Parsed<'_>) -> Result<u8> {
     let switch = Arc::clone(&stop);
     ctrlc::set_handler(move || switch.cancel())
         .map_err(|error| Error::refused(format!("cannot handle signals: {error}")))?;
-    let seed = parsed.number("--seed").unwrap_or_else(|| fastrand::u64(..));
+    let seed = parsed.number("--seed").unwrap_or_else(dice::random_seed);
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), seed));
     let injector = Injector::new(&config.agent, metrics, Arc::new(Board::default()))?;
     let entry = config.entries.first().ok_or_else(|| Error::usage("there is nothing to inject"))?;
@@ -51,7 +51,6 @@ pub fn run(parsed: &Parsed<'_>) -> Result<u8> {
     let run = Run { entry, tick: 0, roll, dry_run, cancel: &stop, why: &why };
     let end = injector.inject(&run);
     injector.guard.close();
-    log::logger().flush();
     Ok(match end {
         Some(End::Ran(Status::Failed)) | None => 1,
         Some(_) if stop.is_cancelled() => INTERRUPTED,

@@ -306,6 +306,14 @@ impl Drop for Reverter<'_> {
     }
 }
 
+/// What the guard understands of a line, as the agent would write it; `None` for what it cannot read.
+pub fn understood(line: &str) -> Option<String> {
+    Some(match parse(line)? {
+        Line::Open(record) => record.line(),
+        Line::Release(id) => format!("- {id}\n"),
+    })
+}
+
 /// What a line of the pipe says.
 pub(super) enum Line {
     /// A change is announced, or lasts longer than it was.
