@@ -92,10 +92,11 @@ fn it_undoes_everything_although_nobody_reads_its_words() {
     for victim in rest {
         wait_state(victim.pid(), 'S');
     }
-    wait_for("end of the guard", || match guard.0.try_wait().unwrap() {
-        Some(status) => Ok(assert_eq!(status.code(), Some(0))),
+    let code = wait_for("end of the guard", || match guard.0.try_wait().unwrap() {
+        Some(status) => Ok(status.code()),
         None => Err("it waits".to_owned()),
     });
+    assert_eq!(code, Some(0));
 }
 
 fn config(entry: &str, interval: f64) -> String {

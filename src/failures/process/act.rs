@@ -156,22 +156,26 @@ impl<'a> Act<'a> {
         })?;
         let end = Instant::now() + STOPS;
         let mut wait = Duration::from_micros(200);
+        if !there {
+            return Ok(None);
+        }
         // No event tells anybody but the parent.
-        while there {
+        loop {
             match victim.stopped(self.reader)? {
                 Stopped::Yes => return Ok(Some(reverter)),
-                Stopped::Gone => break,
+                Stopped::Gone => return Ok(None),
                 Stopped::No if Instant::now() >= end => {
                     let state = victim.state(self.reader);
                     return Err(Error::refused(format!(
                         "cannot stop {victim}: SIGSTOP has no effect; state {state}"
                     )));
                 }
-                Stopped::No if self.pass(Instant::now() + wait, paused, result) == Waited::Cancelled => break,
+                Stopped::No if self.pass(Instant::now() + wait, paused, result) == Waited::Cancelled => {
+                    return Ok(None);
+                }
                 Stopped::No => wait *= 2,
             }
         }
-        Ok(None)
     }
 
     /// Waits until `until`, or for a cancellation; meanwhile lets those go on whose time is over.
