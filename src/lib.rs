@@ -25,6 +25,7 @@
 //! text 1 civil json output redact
 //! exporter 2 http
 //! exporter 1 metrics
+//! revert 3 serve
 //! revert 2 guard
 //! revert 1 undo
 //! dice 2 decide

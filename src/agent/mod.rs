@@ -24,6 +24,7 @@ use crate::config::{Config, Entry};
 use crate::dice::decide::{Decider, Rest};
 use crate::error::Result;
 use crate::exporter::metrics::Metrics;
+use crate::linux::command;
 use crate::linux::sys::{image, poll};
 use crate::steady::Steady;
 use crate::text::json::Object;
@@ -207,8 +208,9 @@ impl Agent {
         }
     }
 
-    /// Forgets the injections that have ended.
+    /// Forgets the injections that have ended; and zombies, of which SIGCHLD tells.
     fn reap(&mut self) {
+        command::reap_orphans();
         let mut index = 0;
         while let Some(run) = self.running.get(index) {
             if run.is_done() {

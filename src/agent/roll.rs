@@ -4,15 +4,11 @@ use super::{Agent, halt, injector};
 use crate::config::Entry;
 use crate::dice::decide::{Moment, Rest, Verdict};
 use crate::exporter::metrics::Status;
-use crate::linux::command;
 use std::sync::Arc;
 
 impl Agent {
     pub(super) fn tick(&mut self, tick: u64) {
         self.injector.guard.tend();
-        if std::process::id() == 1 {
-            command::reap_orphans();
-        }
         self.times.set_clock();
         let moment = self.times.moment(tick);
         let rests = self.decider.rests(&self.config.agent.limits, moment);

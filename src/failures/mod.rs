@@ -98,7 +98,7 @@ pub trait Failure: Send + Sync {
 
     /// Called on the thread of an injection after it was counted and shown as over, however it ended: watches
     /// what the fault led to (the return of a victim) until that is known or the injection is cancelled. Changes
-    /// nothing. The entry is not rolled again before it returns.
+    /// nothing. The entry may be rolled again meanwhile.
     fn follow(&self, injection: &Injection<'_>) {
         let _ = injection;
     }

@@ -8,6 +8,7 @@ mod common;
 mod config;
 mod disk;
 mod doctor;
+mod guard;
 mod hang;
 mod hostile;
 mod http;

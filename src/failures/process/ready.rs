@@ -5,7 +5,10 @@ use crate::error::{Error, Result};
 use crate::failures::{Failure, Host};
 use crate::linux::ability::{Ability, Refusal, SIGNALS};
 use crate::linux::proc::{Reader, base_name};
-use crate::linux::sys::{pidfd, task};
+use crate::linux::sys::{pidfd, task, usage};
+
+/// File descriptors that everything else of the agent may need: connections, files, other faults.
+const SPARE_FILES: u64 = 128;
 
 /// Whether the agent could do what the entry asks for, and what that would be now. Nobody to be a victim at this
 /// moment is no hindrance, unless nobody ever can be seen.
@@ -39,6 +42,14 @@ pub fn ready(fault: &ProcessFault, host: &Host) -> Result<String> {
     let refusals: Vec<_> = found.iter().filter_map(|one| refusal(one.pid)).collect();
     let denied = refusals.len();
     let matches = format!("{denied} of {} processes matching {}", found.len(), fault.selection.shown);
+    let size = fault.choice.size(found.len());
+    if let Ok(Some(limit)) = usage::hard_open_file_limit()
+        && size as u64 + SPARE_FILES > limit
+    {
+        return Err(Error::refused(format!(
+            "{size} victims are held by a file descriptor each and the hard limit is {limit}: raise it (ulimit -Hn) or set count"
+        )));
+    }
     match refusals.first() {
         None => Ok(fault.describe(host)),
         Some(refusal) if denied == found.len() => Err(Error::refused(format!(
