@@ -6,13 +6,17 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Bytes of lines that wait for one way out at most: some 2,000 lines.
 pub const MOST: usize = 256 << 10;
 
 /// How long the end of the program waits for a way out on which nothing moves.
 const PATIENCE: Duration = Duration::from_millis(250);
+
+/// How long it waits for all of them together, however slowly something moves: the guard acts only after the end, and
+/// Kubernetes kills what takes too long.
+const LIMIT: Duration = Duration::from_secs(1);
 
 /// Writing a line takes little; formatting and rotation are done on it too.
 const STACK: usize = 64 << 10;
@@ -146,14 +150,14 @@ impl Shared {
         }
     }
 
-    /// Waits until all is out, or nothing has moved for [`PATIENCE`].
-    fn drain(&self) {
+    /// Waits until all is out, nothing has moved for [`PATIENCE`], or `limit` has passed since `begun`.
+    fn drain(&self, begun: Instant, limit: Duration) {
         let mut state = self.lock();
         while state.writing || !state.lines.is_empty() {
-            let out = state.out;
-            let waited = self.went.wait_timeout(state, PATIENCE);
+            let (out, left) = (state.out, limit.saturating_sub(begun.elapsed()));
+            let waited = self.went.wait_timeout(state, left.min(PATIENCE));
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
-            if state.out == out {
+            if state.out == out || left.is_zero() {
                 return;
             }
         }
@@ -165,14 +169,15 @@ pub fn dropped() -> u64 {
     DROPPED.load(Ordering::Relaxed)
 }
 
-/// Waits for every line that is on its way, but not for a way out on which nothing moves.
+/// Waits for every line that is on its way, but not for a way out on which nothing moves, and for [`LIMIT`] at most.
 pub fn flush() {
+    let begun = Instant::now();
     let queues: Vec<_> = {
         let queues = QUEUES.lock().unwrap_or_else(PoisonError::into_inner);
         queues.iter().filter_map(Weak::upgrade).collect()
     };
     for queue in queues {
-        queue.drain();
+        queue.drain(begun, LIMIT);
     }
 }
 
@@ -223,13 +228,30 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_that_takes_a_line_now_and_then_holds_up_no_end() {
+        let (let_go, held) = mpsc::channel::<()>();
+        let queue = Queue::new(Box::new(move |_: &str| {
+            // Slow until the test lets go: then nobody is left to wait for.
+            _ = held.recv_timeout(PATIENCE / 5);
+        }));
+        for _ in 0..1000 {
+            queue.push("line".to_owned(), &|_| String::new());
+        }
+        let begun = Instant::now();
+        flush();
+        let (took, all) = (begun.elapsed(), PATIENCE / 5 * 1000);
+        assert!(took < all / 2, "{took:?} of {all:?}");
+        drop(let_go);
+    }
+
+    #[test]
     fn an_end_waits_for_what_is_on_its_way() {
         let (said, heard) = mpsc::channel();
         let queue = Queue::new(Box::new(move |line: &str| said.send(line.to_owned()).unwrap()));
         for number in 0..1000 {
             queue.push(number.to_string(), &|_| String::new());
         }
-        queue.0.drain();
+        queue.0.drain(Instant::now(), Duration::MAX);
         assert_eq!(heard.try_iter().count(), 1000);
     }
 }
