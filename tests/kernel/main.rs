@@ -17,5 +17,6 @@ mod shape;
 mod support;
 mod tc_judge;
 mod together;
+mod version_one;
 mod victim;
 mod wire;
