@@ -17,13 +17,15 @@
 //! 2 linux
 //! 1 error
 //!
-//! linux 3 cgroup command proc tc trusted watch
+//! linux 4 route
+//! linux 3 cgroup claim command plain proc tc trusted watch
 //! linux 2 ability
 //! linux 1 sys
 //! text 2 logging
 //! text 1 civil json output redact
 //! exporter 2 http
 //! exporter 1 metrics
+//! revert 3 serve
 //! revert 2 guard
 //! revert 1 undo
 //! dice 2 decide

@@ -9,8 +9,7 @@ use crate::dice::decide::Moment;
 use crate::error::{Context, Result};
 use crate::exporter::metrics::{self, Metrics, Status};
 use crate::failures::{Facts, Failure, Host, Injection, Outcome};
-use crate::linux::sys::clock;
-use crate::linux::sys::event::EventFd;
+use crate::linux::sys::{clock, event::EventFd, usage};
 use crate::revert::guard::Guard;
 use crate::text::civil::timestamp;
 use crate::text::json::Object;
@@ -88,9 +87,11 @@ impl Running {
         self.done.load(Ordering::Acquire)
     }
 
-    /// Waits for the last steps of its thread.
+    /// Waits for its end; its thread may go on to watch what it led to.
     pub fn join(self) {
-        let _ = self.thread.join();
+        if !self.is_done() {
+            let _ = self.thread.join();
+        }
     }
 }
 
@@ -111,9 +112,13 @@ pub fn start(
     let (flag, reason) = (Arc::clone(&done), Arc::clone(&why));
     let body = move || {
         let run = Run { entry: &what, tick, roll, dry_run, cancel: &switch, why: &reason };
-        own.inject(&run);
-        flag.store(true, Ordering::Release);
-        own.ended.signal();
+        // What follows an injection goes on beside the dice.
+        let free = || {
+            flag.store(true, Ordering::Release);
+            own.ended.signal();
+        };
+        own.inject_then(&run, &free);
+        free();
     };
     let name = format!("inject-{}", entry.kind.name);
     let thread = std::thread::Builder::new().name(name).stack_size(STACK).spawn(body);
@@ -162,6 +167,8 @@ impl Injector {
     /// # Errors
     /// No file descriptor is left.
     pub fn new(agent: &config::Agent, metrics: Arc<Metrics>, board: Arc<Board>) -> Result<Injector> {
+        // A victim takes a descriptor while it is held.
+        let _ = usage::raise_open_file_limit();
         let exporter = &agent.metrics;
         let metrics_port = exporter.enabled.then_some(exporter.port);
         Ok(Injector {
@@ -207,6 +214,11 @@ impl Injector {
 
     /// One injection from check to count, and what follows it.
     pub fn inject(&self, run: &Run<'_>) -> Option<End> {
+        self.inject_then(run, &|| {})
+    }
+
+    /// The same; `counted` is called between the two.
+    fn inject_then(&self, run: &Run<'_>, counted: &dyn Fn()) -> Option<End> {
         let Run { entry, cancel, .. } = run;
         let failure = entry.failure.as_deref()?;
         let (kind, name, begun) = (entry.kind.name, entry.name(), Instant::now());
@@ -240,6 +252,7 @@ impl Injector {
         };
         let result = failure.check(&self.host).and_then(|()| failure.inject(&injection));
         let status = self.settle(run, &live, begun, result);
+        counted();
         failure.follow(&injection);
         Some(End::Ran(status))
     }

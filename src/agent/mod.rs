@@ -5,9 +5,12 @@
 
 pub mod audit;
 mod control;
+mod gone;
 mod halt;
 mod injector;
+pub mod look;
 mod prepare;
+mod readiness;
 mod reload;
 mod roll;
 mod times;
@@ -21,12 +24,14 @@ use crate::config::{Config, Entry};
 use crate::dice::decide::{Decider, Rest};
 use crate::error::Result;
 use crate::exporter::metrics::Metrics;
+use crate::linux::command;
 use crate::linux::sys::{image, poll};
 use crate::steady::Steady;
 use crate::text::json::Object;
 use control::Control;
 use halt::Halts;
 use injector::{Running, Why};
+use readiness::Readiness;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,6 +47,8 @@ pub struct Options {
     pub config: Config,
     /// Where it came from, to be looked at again; `None` for the built-in one.
     pub source: Option<PathBuf>,
+    /// Why what is there cannot be used, so that the agent rests on a config without entries until it can.
+    pub unusable: Option<String>,
     /// Whether nothing is injected whatever a config says.
     pub dry_run: bool,
     /// Of the dice, where the config names none.
@@ -62,8 +69,15 @@ pub struct Agent {
     halts: Halts,
     running: Vec<Running>,
     times: Times,
-    /// The bytes that were last found to be no config, and what was said about them.
+    /// What was last said about a config that cannot be used.
     refused: Option<String>,
+    /// Whether there was no config yet that can be used.
+    idle: bool,
+    /// Whether SIGHUP asked for the next config, be it the same.
+    forced: bool,
+    readiness: Readiness,
+    /// Why the dice rest: the application is not there.
+    gone: Option<String>,
     resting: Option<Rest>,
     /// The probes of the application's health, if there are any.
     steady: Option<Steady>,
@@ -77,10 +91,11 @@ impl Agent {
     /// # Errors
     /// No file descriptor is left.
     pub fn new(options: Options, metrics: Arc<Metrics>, board: Arc<Board>) -> Result<Agent> {
-        let Options { mut config, source, dry_run, seed, on_reload } = options;
+        let Options { mut config, source, unusable, dry_run, seed, on_reload } = options;
         config.agent.dry_run |= dry_run;
         let times = Times::new(config.agent.interval);
         let injector = Arc::new(Injector::new(&config.agent, metrics, board)?);
+        let readiness = Readiness::new(&injector, control::bell()?);
         let mut agent = Agent {
             seed: config.agent.seed.unwrap_or(seed),
             config,
@@ -93,11 +108,18 @@ impl Agent {
             running: Vec::new(),
             times,
             refused: None,
+            idle: unusable.is_some(),
+            forced: false,
+            readiness,
+            gone: None,
             resting: None,
             steady: None,
             waiting: None,
         };
         agent.begin();
+        if let Some(why) = unusable {
+            agent.refuse(why);
+        }
         Ok(agent)
     }
 
@@ -107,16 +129,21 @@ impl Agent {
     /// # Errors
     /// Signals cannot be handled; nothing was injected.
     pub fn run(mut self, stop: &Cancel) -> Result<bool> {
-        let mut control = Control::new(self.source.as_deref(), self.config.agent.halt_file.as_deref())?;
+        let proc = &self.injector.host.proc;
+        let mut control = Control::new(self.source.as_deref(), &self.config.agent, proc)?;
         self.prepare();
         self.look_around();
         self.probe();
         self.times = Times::new(self.config.agent.interval);
-        let (mut tick, mut due) = (0, true);
+        let (mut tick, mut due, mut asked) = (0, true, false);
         let mut starting = 2;
         loop {
             self.injector.ended.clear();
             self.reap();
+            if due && !asked {
+                control.ask();
+                asked = true;
+            }
             if self.attend(&mut control) {
                 // Another interval begins with a tick of its own; the number of the next stays the next.
                 let interval = self.config.agent.interval;
@@ -124,9 +151,11 @@ impl Agent {
                     self.times = self.times.rebase(tick, interval);
                 }
             }
-            if due {
+            // A tick waits for the answers that may forbid its faults; nothing else does.
+            if due && asked && control.is_answered() {
                 self.tick(tick);
                 tick = self.times.next(tick);
+                (due, asked) = (false, false);
             }
             let next = self.times.when(tick);
             self.injector.board.set_tick(tick.saturating_sub(1), next, self.resting());
@@ -136,13 +165,14 @@ impl Agent {
             if stop.is_cancelled() {
                 return Ok(self.stop());
             }
-            if starting > 0 {
+            if starting > 0 && !due && control.is_idle() && self.readiness.is_idle() {
                 // Nothing of the start is needed any more, and the agent rests most of its life. Once more after the
                 // first rest: where processors are few, the other threads begin only then.
                 starting -= 1;
                 image::give_back();
             }
-            let left = next.map(|next| next.saturating_duration_since(Instant::now()));
+            let until = next.filter(|_| !due).into_iter().chain(control.until()).min();
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             let files = control.files().map_or(-1, |fd| fd.as_raw_fd());
             let mut rows = [
                 poll::row(stop.as_fd().as_raw_fd(), libc::POLLIN),
@@ -155,7 +185,7 @@ impl Agent {
             if stop.is_cancelled() {
                 return Ok(self.stop());
             }
-            due = next.is_some_and(|next| Instant::now() >= next);
+            due |= next.is_some_and(|next| Instant::now() >= next);
         }
     }
 
@@ -178,8 +208,9 @@ impl Agent {
         }
     }
 
-    /// Forgets the injections that have ended.
+    /// Forgets the injections that have ended; and zombies, of which SIGCHLD tells.
     fn reap(&mut self) {
+        command::reap_orphans();
         let mut index = 0;
         while let Some(run) = self.running.get(index) {
             if run.is_done() {

@@ -24,6 +24,7 @@ impl Agent {
             seed: self.seed,
             source,
             hash: *hash,
+            idle: self.idle,
             dry_run: agent.dry_run,
             interval: agent.interval,
             loaded: Some(clock::now()),

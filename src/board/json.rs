@@ -130,6 +130,7 @@ mod tests {
     fn the_board_reads_back_as_what_was_put_on_it() {
         let board = Board::default();
         board.set_about(About {
+            idle: false,
             version: "1.2.3",
             seed: u64::MAX,
             source: "/app/config.yaml".to_owned(),

@@ -43,6 +43,8 @@ pub struct About {
     pub source: String,
     /// FNV-1a (64 bits) of its bytes.
     pub hash: u64,
+    /// Whether there is no config to use yet, so that this is about one without entries.
+    pub idle: bool,
     /// Whether nothing is really injected.
     pub dry_run: bool,
     /// Between two ticks.

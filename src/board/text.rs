@@ -32,7 +32,8 @@ impl Board {
             about.hash
         );
         if let Some(error) = &state.reload_error {
-            _ = writeln!(out, "the config on disk is not in use: {error}");
+            let what = if about.idle { "cannot be used, nothing is injected" } else { "is not in use" };
+            _ = writeln!(out, "the config on disk {what}: {error}");
         }
         let next = state.next.map(|next| next.saturating_duration_since(Instant::now()).as_secs_f64());
         let next = next.map_or(String::new(), |next| format!(", next in {next:.1} s"));

@@ -27,7 +27,7 @@ enum Host {
 impl Place {
     /// The place at an address.
     pub fn at(address: IpAddr, port: u16) -> Place {
-        Place { host: Host::Address(address), port }
+        Place { host: Host::Address(address.to_canonical()), port }
     }
 
     /// This machine, by IPv4 and IPv6.
@@ -49,7 +49,8 @@ impl Place {
                 if !port.is_empty() && !port.starts_with(':') {
                     return Err("has more than a port behind its bracket; write [ADDRESS]:PORT");
                 }
-                (Host::Address(address.into()), port.strip_prefix(':'))
+                // Where there is no IPv6, an IPv4-mapped address could not be connected to.
+                (Host::Address(IpAddr::V6(address).to_canonical()), port.strip_prefix(':'))
             }
             None => {
                 let (host, port) =
@@ -84,7 +85,7 @@ impl Place {
             Host::Name(name) if name.eq_ignore_ascii_case("localhost") => {
                 vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
             }
-            Host::Name(name) => names::lookup(name, limit, cancel)?,
+            Host::Name(name) => names::lookup(name, limit, cancel)?.0,
         };
         Ok(found.into_iter().map(|address| SocketAddr::new(address, self.port)).collect())
     }
@@ -94,15 +95,28 @@ fn host(text: &str) -> Result<Host, &'static str> {
     if let Ok(address) = text.parse::<Ipv4Addr>() {
         return Ok(Host::Address(address.into()));
     }
+    match is_name(text) {
+        true => Ok(Host::Name(text.to_owned())),
+        false if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') && !text.is_empty() => {
+            Err("has an IPv4 address that is none")
+        }
+        false => Err("has no host name or address that can be asked"),
+    }
+}
+
+/// Whether this is a host name that can be asked for: letters, digits, dots, dashes and underscores. What ends in a
+/// number is none (127.1, 0x7f000001, 010.0.0.1): getaddrinfo(3) would make an address of it, and not the one that
+/// was meant.
+pub fn is_name(text: &str) -> bool {
     let letters = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-    if text.is_empty() || text.len() > LONGEST_NAME || !text.bytes().all(letters) {
-        return Err("has no host name or address that can be asked");
-    }
-    // getaddrinfo(3) would make an address of it, and not the one that was meant: 127.1, 010.0.0.1.
-    if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
-        return Err("has an IPv4 address that is none");
-    }
-    Ok(Host::Name(text.to_owned()))
+    let bare = text.strip_suffix('.').unwrap_or(text);
+    let last = bare.rsplit('.').next().unwrap_or_default();
+    let hex = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
+    let number = match hex {
+        Some(hex) => hex.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        None => last.bytes().all(|byte| byte.is_ascii_digit()),
+    };
+    !bare.is_empty() && text.len() <= LONGEST_NAME && text.bytes().all(letters) && !number
 }
 
 impl Display for Place {
@@ -193,6 +207,8 @@ mod tests {
             ("http://[::1]:9/a?b=[c]#d", "http://[::1]:9/a?***"),
             ("http://[fd00::2]", "http://[fd00::2]:80/"),
             ("http://my_app.ns.svc:65535?x=1@2/3", "http://my_app.ns.svc:65535/?***"),
+            ("http://[::ffff:10.0.0.1]:9/", "http://10.0.0.1:9/"),
+            ("http://0xapp.1x./", "http://0xapp.1x.:80/"),
             ("http://a/b:c@d", "http://a:80/b:c@d"),
         ] {
             let url = Url::parse(text).unwrap();
@@ -230,6 +246,8 @@ mod tests {
             ("http://[fe80::1%eth0]/", "IPv6"),
             ("http://256.0.0.1/", "IPv4"),
             ("http://127.1/", "IPv4"),
+            ("http://0x7f000001/", "host name"),
+            ("http://app.0x7f/", "host name"),
             ("http://a%/", "host name"),
         ] {
             let why = Url::parse(text).unwrap_err();

@@ -1,21 +1,22 @@
 //! Asking the agent that runs here: where its exporter is, and what it answers.
 
 use super::words::Parsed;
+use crate::agent::look;
 use crate::cancel::Cancel;
 use crate::client::{self, Answer, Place, Url};
 use crate::config;
 use crate::error::{Context, Error, Result};
 use crate::settings::{self, Report, Section};
-use std::fs::File;
-use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// The exporter's port where no config says another.
 const PORT: u16 = 8000;
 /// Longer than any answer of the agent.
 const MOST: usize = 1 << 20;
+/// How long the reading of the config may take.
+const READING: Duration = Duration::from_secs(1);
 /// How long an answer may take.
 const LIMIT: Duration = Duration::from_secs(2);
 
@@ -86,16 +87,21 @@ impl<'a> Asking<'a> {
         if let Some(port) = self.port {
             return Ok((Place::local(port), String::new()));
         }
-        let Some(path) = self.path() else {
+        let Some(path) = config::place(self.config) else {
             return Ok((
                 Place::local(PORT),
                 "there is no config here, so the default port was asked".to_owned(),
             ));
         };
-        let Some(exporter) = exporter(&path)? else {
-            let note =
-                format!("{} cannot be read as a config, so the default port was asked", path.display());
-            return Ok((Place::local(PORT), note));
+        // A config that hangs must not keep the agent from being halted; one that rests on a bad config serves there.
+        let elsewhere =
+            |why: String| Ok((Place::local(PORT), format!("{why}, so the default port was asked")));
+        let exporter = match look::read(&path, READING) {
+            Err(why) => return elsewhere(why.to_string()),
+            Ok(bytes) => match exporter(&bytes) {
+                None => return elsewhere(format!("{} cannot be read as a config", path.display())),
+                Some(exporter) => exporter,
+            },
         };
         if !exporter.enabled {
             return Err(Error::refused(format!(
@@ -112,35 +118,16 @@ impl<'a> Asking<'a> {
         };
         Ok((place, String::new()))
     }
-
-    /// The config that `run` would take.
-    fn path(&self) -> Option<PathBuf> {
-        let named = || std::env::var_os("CHAOS_CONFIG").filter(|name| !name.is_empty()).map(PathBuf::from);
-        let there = |path: &PathBuf| path.symlink_metadata().is_ok();
-        self.config
-            .map(Path::to_owned)
-            .or_else(named)
-            .or_else(|| config::PLACES.map(PathBuf::from).into_iter().find(there))
-    }
-}
-
-struct Exporter {
-    enabled: bool,
-    address: IpAddr,
-    port: u16,
 }
 
 /// `agent.metrics` of a config, whatever else is wrong in it: an agent that runs keeps its old config when a new
-/// one is bad, and must not be taken for dead because of that. `None` for what is no YAML at all.
-fn exporter(path: &PathBuf) -> Result<Option<Exporter>> {
-    let mut bytes = Vec::new();
-    let file = File::open(path).doing("read", path.display())?;
-    file.take(settings::MAX_BYTES as u64 + 1).read_to_end(&mut bytes).doing("read", path.display())?;
+/// one is bad, and must not be taken for dead because of that; one that rests on a bad config serves there.
+/// `None` for what is no YAML at all: then the agent that rests serves [`everywhere`].
+pub fn exporter(bytes: &[u8]) -> Option<config::Metrics> {
     let mut report = Report::default();
-    let tree = settings::decode(&bytes, &mut report).and_then(|text| settings::parse(&text, &mut report));
-    let Some(tree) = tree else { return Ok(None) };
+    let tree = settings::decode(bytes, &mut report).and_then(|text| settings::parse(&text, &mut report))?;
     let mut top = Section::top(&tree, &mut report, config::TOP);
-    let mut exporter = Exporter { enabled: true, address: Ipv4Addr::UNSPECIFIED.into(), port: PORT };
+    let mut exporter = everywhere();
     top.child("agent", |agent| {
         agent.child("metrics", |section| {
             exporter.enabled = section.boolean("enabled");
@@ -150,7 +137,12 @@ fn exporter(path: &PathBuf) -> Result<Option<Exporter>> {
             Some(())
         })
     });
-    Ok(Some(exporter))
+    Some(exporter)
+}
+
+/// Where an agent serves that knows of no other place.
+pub fn everywhere() -> config::Metrics {
+    config::Metrics { enabled: true, address: Ipv4Addr::UNSPECIFIED.into(), port: PORT }
 }
 
 #[cfg(test)]

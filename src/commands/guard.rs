@@ -2,7 +2,7 @@
 
 use super::words::Parsed;
 use crate::error::Result;
-use crate::revert::guard;
+use crate::revert::serve::{Words, serve};
 use std::io;
 
 /// Serves the pipe on standard input until its end.
@@ -10,6 +10,8 @@ use std::io;
 /// # Errors
 /// None; the exit code is 1 when something could not be undone.
 pub fn run(_: &Parsed<'_>) -> Result<u8> {
-    let left = guard::serve(io::stdin().lock(), &mut io::stderr().lock());
+    let mut words = Words::default();
+    let left = serve(io::stdin().lock(), &mut |line| words.say(&line));
+    words.end();
     Ok(u8::from(left > 0))
 }

@@ -78,6 +78,13 @@ pub trait Failure: Send + Sync {
         Ok(self.describe(host))
     }
 
+    /// Why nobody can tell yet whether an injection could work, and what is known before; `None` where
+    /// [`Failure::ready`] tells. Touches nothing.
+    fn untold(&self, host: &Host) -> Option<String> {
+        let _ = host;
+        None
+    }
+
     /// Applies the fault, verifies it, holds it through [`Injection::hold`] and reverts it.
     ///
     /// # Errors
@@ -91,7 +98,7 @@ pub trait Failure: Send + Sync {
 
     /// Called on the thread of an injection after it was counted and shown as over, however it ended: watches
     /// what the fault led to (the return of a victim) until that is known or the injection is cancelled. Changes
-    /// nothing. The entry is not rolled again before it returns.
+    /// nothing. The entry may be rolled again meanwhile.
     fn follow(&self, injection: &Injection<'_>) {
         let _ = injection;
     }

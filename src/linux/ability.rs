@@ -85,8 +85,10 @@ pub static PRIO: Feature = Feature { name: "sch_prio", there: &[libc::EINVAL], .
 pub static INGRESS: Feature = Feature { name: "sch_ingress", ..MODULE };
 /// Filters by address and port.
 pub static U32: Feature = Feature { name: "cls_u32", ..MODULE };
-/// Packets sent on to another interface.
-pub static MIRRED: Feature = Feature { name: "act_mirred", ..MODULE };
+/// Packets sent on to another interface. Without options its `init` answers `EINVAL` (act_mirred.c).
+pub static MIRRED: Feature = Feature { name: "act_mirred", there: &[libc::EINVAL], ..MODULE };
+/// Packets let pass or dropped by a filter. As [`MIRRED`] (act_gact.c).
+pub static GACT: Feature = Feature { name: "act_gact", ..MIRRED };
 /// The interface on which incoming packets can be queued: `EADDRNOTAVAIL` for an address of zeros
 /// (`ifb_validate`, drivers/net/ifb.c), `EOPNOTSUPP` for a kind of link that nobody has (net/core/rtnetlink.c).
 pub static IFB: Feature = Feature {
@@ -319,6 +321,29 @@ mod tests {
             (U32.judge(Some(libc::EBUSY), 0), "not known before the first use"),
         ] {
             assert_eq!(ability.to_string(), wanted);
+        }
+    }
+
+    #[test]
+    fn no_errno_makes_more_possible_than_the_feature_says() {
+        for feature in
+            [&NETEM, &PRIO, &INGRESS, &U32, &MIRRED, &IFB, &SIGNALS, &PIDFD, &TMPFILE, &FALLOCATE, &POPULATE]
+        {
+            for errno in (0..=4095).chain([-1, i32::MIN, i32::MAX]) {
+                for held in [0, u64::MAX] {
+                    let ability = feature.judge(Some(errno), held);
+                    let there = feature.there.contains(&errno);
+                    assert_eq!(ability == Ability::Possible, there, "{} {errno}", feature.name);
+                    let refused = matches!(ability, Ability::Refused(_));
+                    assert_eq!(
+                        refused,
+                        [libc::EPERM, libc::EACCES].contains(&errno),
+                        "{} {errno}",
+                        feature.name
+                    );
+                    assert!(!(there && feature.absent.contains(&errno)) && !ability.to_string().is_empty());
+                }
+            }
         }
     }
 

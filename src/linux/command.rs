@@ -42,14 +42,18 @@ pub fn start(command: &mut Command) -> io::Result<Child> {
 /// Says that the child was waited for.
 pub fn forget(pid: u32) {
     CHILDREN.lock().unwrap_or_else(PoisonError::into_inner).retain(|known| *known != pid);
+    reap_orphans(); // it may have stood before orphans
 }
 
-/// Takes away ended children that this program did not start: orphans that PID 1 inherits.
+/// As process 1, takes away ended children that this program did not start: the orphans that it inherits.
 pub fn reap_orphans() {
+    if std::process::id() != 1 {
+        return;
+    }
     while let Some(pid) = task::ended_child() {
         let children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
         if children.contains(&pid) {
-            return; // its own waiter takes it within milliseconds; the others' turn comes at the next call
+            return; // its own waiter takes it within milliseconds and calls this again
         }
         task::reap(pid);
     }

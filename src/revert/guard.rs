@@ -10,28 +10,33 @@
 //! Each line is below `PIPE_BUF`, so a write is whole or not at all and outlives its writer. At end-of-file (the
 //! agent is gone, and so is every `tc` that it had started, see [`Guard::pipe`]) the guard undoes what is left,
 //! newest first; whatever passes its deadline (an agent that hangs or was stopped) it undoes at that time. It
-//! never writes to the agent and never waits for it.
+//! never writes to the agent and never waits for it (see [`crate::revert::serve`]). Nor does the agent wait for its
+//! guard: one that is stopped, or does not read for [`PATIENCE`], is killed, and another is told all that is open.
 
 use crate::error::{Context, Error, Result};
 use crate::linux::command;
+use crate::linux::proc::Reader;
 use crate::linux::sys::{clock, poll, task};
 use crate::revert::undo::{Tools, Undo};
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long after the planned end of an injection the guard takes over from an agent that does not act.
 pub const MARGIN: Duration = Duration::from_secs(1);
 /// How long a set-up may take before the guard takes the agent for hung; [`Reverter::renew`] ends the allowance.
 const SET_UP: Duration = Duration::from_secs(10);
-/// How long the guard waits before it tries again what the kernel refused.
-const RETRY: Duration = Duration::from_secs(1);
-/// How often it tries at the end, when nothing can change any more but the kernel's mind.
-const LAST_TRIES: usize = 3;
+/// [`MARGIN`] of a stopped process, which is not waited for: to let it go on is one signal, whoever sends it.
+const SHORT_MARGIN: Duration = Duration::from_millis(500);
+/// How long a write to the guard may take, and its end after SIGKILL, before the agent goes on without it.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often the end of the guard is looked for where the kernel has no pidfd.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// The agent's end.
 #[derive(Default)]
@@ -48,11 +53,15 @@ struct State {
     last_id: u64,
 }
 
+/// A line of the pipe that announces a change.
 #[derive(Clone, Copy)]
-struct Record {
-    id: u64,
-    deadline: u64,
-    undo: Undo,
+pub(super) struct Record {
+    /// Names the change from its announcement to its release.
+    pub id: u64,
+    /// When the guard takes it back by itself, in milliseconds of CLOCK_BOOTTIME.
+    pub deadline: u64,
+    /// How.
+    pub undo: Undo,
 }
 
 impl Record {
@@ -61,10 +70,38 @@ impl Record {
     }
 }
 
-/// When the guard takes over from an agent whose injection lasts `duration` from now.
-fn deadline(duration: Duration) -> u64 {
-    let lasts = u64::try_from(duration.saturating_add(MARGIN).as_millis()).unwrap_or(u64::MAX);
+/// When the guard takes over from an agent whose injection lasts `duration` from now, and `set_up` before that where
+/// setting it up takes time; a signal takes none.
+fn deadline(undo: Undo, duration: Duration, set_up: Duration) -> u64 {
+    let late = match undo {
+        Undo::Resume { .. } => SHORT_MARGIN,
+        _ => MARGIN + set_up,
+    };
+    let lasts = u64::try_from(duration.saturating_add(late).as_millis()).unwrap_or(u64::MAX);
     clock::boot_ms().saturating_add(lasts)
+}
+
+/// Whether a child that was told to end has ended by now or does so within `limit`.
+fn ends_within(child: &mut Child, limit: Duration) -> bool {
+    let end = Instant::now() + limit;
+    let fd = task::pidfd(child.id()).ok();
+    loop {
+        if !matches!(child.try_wait(), Ok(None)) {
+            return true;
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return false;
+        }
+        let step = if fd.is_some() { left } else { left.min(LOOK) };
+        let _ = poll::readable(&[fd.as_ref().map(AsFd::as_fd)], Some(step));
+    }
+}
+
+/// Whether a process was stopped by a signal or a debugger.
+fn is_stopped(pid: u32) -> bool {
+    Reader::new(Path::new("/proc"))
+        .is_ok_and(|mut reader| reader.stat(pid).is_ok_and(|stat| stat.is_some_and(|stat| stat.is_stopped())))
 }
 
 impl Guard {
@@ -81,10 +118,10 @@ impl Guard {
         self.lock().ensure()
     }
 
-    /// Looks after a guard that has died; called once a tick, does nothing where none was ever needed.
+    /// Looks after a guard that has died or was stopped; called once a tick, does nothing where none is needed.
     pub fn tend(&self) {
         let mut state = self.lock();
-        if state.process.is_some()
+        if (state.process.is_some() || !state.open.is_empty())
             && let Err(error) = state.ensure()
         {
             log::error!("{error}");
@@ -104,10 +141,10 @@ impl Guard {
     ) -> Result<Reverter<'a>> {
         let mut state = self.lock();
         state.last_id += 1;
-        let record = Record { id: state.last_id, deadline: deadline(duration.saturating_add(SET_UP)), undo };
+        let record = Record { id: state.last_id, deadline: deadline(undo, duration, SET_UP), undo };
         state.ensure()?;
         if state.send(&record.line()).is_err() {
-            state.ensure()?;
+            state.replace()?;
             state.send(&record.line()).doing("tell the guard about", undo)?;
         }
         state.open.push(record);
@@ -123,12 +160,17 @@ impl Guard {
         pipe.as_fd().try_clone_to_owned().ok()
     }
 
-    /// Ends the guard process in peace: nothing may be open any more, else it undoes that.
+    /// Ends the guard process in peace: nothing should be open any more, else it undoes that, or this does where the
+    /// guard does not end.
     pub fn close(&self) {
-        if let Some((mut child, pipe)) = self.lock().process.take() {
-            drop(pipe);
-            let _ = child.wait();
-            command::forget(child.id());
+        let mut state = self.lock();
+        if state.process.is_none() || state.dismiss(PATIENCE) {
+            return;
+        }
+        for record in std::mem::take(&mut state.open) {
+            if let Err(error) = record.undo.perform(&self.tools) {
+                log::error!("{error}");
+            }
         }
     }
 
@@ -141,13 +183,11 @@ impl State {
     fn ensure(&mut self) -> Result<()> {
         if let Some((child, _)) = &mut self.process {
             match child.try_wait() {
-                Ok(None) => return Ok(()),
-                ended => {
-                    log::warn!("the guard process {} ended ({ended:?}); starting another", child.id());
-                    command::forget(child.id());
-                    self.process = None;
-                }
+                Ok(None) if !is_stopped(child.id()) => return Ok(()),
+                Ok(None) => log::warn!("the guard process {} was stopped; replacing it", child.id()),
+                ended => log::warn!("the guard process {} ended ({ended:?}); starting another", child.id()),
             }
+            self.dismiss(Duration::ZERO);
         }
         let mut command = Command::new("/proc/self/exe");
         command.arg0("chaos-agent").arg("guard").stdin(Stdio::piped()).process_group(0);
@@ -156,23 +196,57 @@ impl State {
         self.process = Some((child, pipe));
         for index in 0..self.open.len() {
             let line = self.open[index].line();
-            self.send(&line).doing("write", "to the new guard process")?;
+            if let Err(error) = self.send(&line) {
+                self.dismiss(Duration::ZERO);
+                return Err(error).doing("write", "to the new guard process");
+            }
         }
         Ok(())
     }
 
-    fn send(&mut self, line: &str) -> io::Result<()> {
-        match &mut self.process {
-            // Begins a line of its own, whatever a `tc` may have said on its end of the pipe.
-            Some((_, pipe)) => pipe.write_all(format!("\n{line}").as_bytes()),
-            None => Err(io::ErrorKind::BrokenPipe.into()),
-        }
+    /// Another guard for one that cannot be told anything.
+    fn replace(&mut self) -> Result<()> {
+        log::warn!("the guard process cannot be told anything; replacing it");
+        self.dismiss(Duration::ZERO);
+        self.ensure()
     }
 
-    /// A guard that cannot be told any more knows at worst one record too many, which is harmless.
+    /// Closes the pipe and waits for the guard's end, up to `limit`; then kills it. Whether it ended by itself.
+    fn dismiss(&mut self, limit: Duration) -> bool {
+        let Some((mut child, pipe)) = self.process.take() else { return true };
+        drop(pipe);
+        let peaceful = ends_within(&mut child, limit);
+        if peaceful || child.kill().is_ok() && ends_within(&mut child, PATIENCE) {
+            command::forget(child.id());
+        }
+        peaceful
+    }
+
+    /// Writes a line, or gives up after [`PATIENCE`]. A pipe that poll(2) calls writable takes a page at once
+    /// (pipe_write() of the kernel), and nobody else writes: the `tc` that hold an end say nothing on it.
+    fn send(&mut self, line: &str) -> io::Result<()> {
+        let Some((_, pipe)) = &mut self.process else { return Err(io::ErrorKind::BrokenPipe.into()) };
+        let end = Instant::now() + PATIENCE;
+        while poll::poll(
+            &mut [poll::row(pipe.as_raw_fd(), libc::POLLOUT)],
+            Some(end.saturating_duration_since(Instant::now())),
+        )? == 0
+        {
+            if Instant::now() >= end {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        }
+        // Begins a line of its own, whatever a `tc` may have said on its end of the pipe.
+        pipe.write_all(format!("\n{line}").as_bytes())
+    }
+
+    /// A guard that has ended knows at worst one record too many, which is harmless; one that does not read would be
+    /// late for the next, too.
     fn release(&mut self, id: u64) {
         self.open.retain(|record| record.id != id);
-        let _ = self.send(&format!("- {id}\n"));
+        if self.send(&format!("- {id}\n")).is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+            let _ = self.replace();
+        }
     }
 }
 
@@ -194,11 +268,14 @@ impl Reverter<'_> {
     pub fn renew(&self, duration: Duration) -> Result<()> {
         let mut state = self.guard.lock();
         let Some(record) = state.open.iter_mut().find(|record| record.id == self.id) else { return Ok(()) };
-        record.deadline = deadline(duration);
+        record.deadline = deadline(self.undo, duration, Duration::ZERO);
         let line = record.line();
         // A guard that had to be started anew hears it twice.
         state.ensure()?;
-        state.send(&line).doing("tell the guard about", self.undo)
+        match state.send(&line) {
+            Ok(()) => Ok(()),
+            Err(_) => state.replace(),
+        }
     }
 
     /// Takes the change back and releases the guard. Says whether there was anything left to take back.
@@ -229,122 +306,24 @@ impl Drop for Reverter<'_> {
     }
 }
 
-/// The guard process: reads records from `input` until its end. Returns how many undos failed for good.
-pub fn serve(input: impl Read + AsFd, say: &mut dyn Write) -> usize {
-    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2, libc::SIGPIPE] {
-        task::ignore(signal);
-    }
-    task::set_name(c"chaos-guard");
-    let tools = Tools::default();
-    let _ = tools.prepare(); // without a socket now there may be one when it is needed
-    let mut watch = Watch { tools, records: Vec::new(), say };
-    watch.read(input);
-    watch.records.reverse();
-    let left = watch.finish();
-    for record in &left {
-        let _ = writeln!(watch.say, "chaos-guard: gave up on: {}", record.0.undo);
-    }
-    left.len()
+/// What the guard understands of a line, as the agent would write it; `None` for what it cannot read.
+pub fn understood(line: &str) -> Option<String> {
+    Some(match parse(line)? {
+        Line::Open(record) => record.line(),
+        Line::Release(id) => format!("- {id}\n"),
+    })
 }
 
-/// A record and the time of the next try, in milliseconds of CLOCK_BOOTTIME; `None` once undone.
-type Pending = (Record, Option<u64>);
-
-struct Watch<'a> {
-    tools: Tools,
-    records: Vec<Pending>,
-    say: &'a mut dyn Write,
-}
-
-impl Watch<'_> {
-    /// Follows the pipe to its end; meanwhile undoes what passes its deadline.
-    fn read(&mut self, mut input: impl Read + AsFd) {
-        let mut line = Vec::new();
-        let mut chunk = [0; 4096];
-        loop {
-            let next = self.records.iter().filter_map(|(_, at)| *at).min();
-            let left = next.map(|at| Duration::from_millis(at.saturating_sub(clock::boot_ms())));
-            match poll::readable(&[Some(input.as_fd())], left) {
-                Ok([true]) => match input.read(&mut chunk) {
-                    Ok(0) => return,
-                    Ok(count) => self.take(chunk.get(..count).unwrap_or_default(), &mut line),
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(_) => return,
-                },
-                Ok([false]) => self.overdue(clock::boot_ms()),
-                Err(_) => return,
-            }
-        }
-    }
-
-    fn take(&mut self, bytes: &[u8], line: &mut Vec<u8>) {
-        for byte in bytes {
-            if *byte == b'\n' && !line.is_empty() {
-                self.record(&String::from_utf8_lossy(line));
-                line.clear();
-            } else if *byte != b'\n' {
-                line.push(*byte);
-            }
-        }
-    }
-
-    /// Both ends are the same program, so a line that cannot be read has no good answer; it is said.
-    fn record(&mut self, line: &str) {
-        match parse(line) {
-            Some(Line::Open(record)) => {
-                let pending = (record, Some(record.deadline));
-                match self.records.iter_mut().find(|(known, _)| known.id == record.id) {
-                    Some(known) => *known = pending,
-                    None => self.records.push(pending),
-                }
-            }
-            Some(Line::Release(id)) => self.records.retain(|(record, _)| record.id != id),
-            None => drop(writeln!(self.say, "chaos-guard: cannot read {line:?}")),
-        }
-    }
-
-    fn overdue(&mut self, now: u64) {
-        for (record, at) in &mut self.records {
-            if at.is_none_or(|at| at > now) {
-                continue;
-            }
-            let result = record.undo.perform(&self.tools);
-            *at = result.is_err().then(|| now + RETRY.as_millis() as u64);
-            let said = match result {
-                Ok(true) => writeln!(self.say, "chaos-guard: the agent is late; undone: {}", record.undo),
-                Ok(false) => Ok(()),
-                Err(error) => writeln!(self.say, "chaos-guard: {error}; trying again"),
-            };
-            drop(said);
-        }
-    }
-
-    /// The agent is gone. Acts first, talks later: there may be only milliseconds left. Returns what failed.
-    fn finish(&mut self) -> Vec<Pending> {
-        let mut left = std::mem::take(&mut self.records);
-        let mut undone = Vec::new();
-        for _ in 0..LAST_TRIES {
-            left.retain(|(record, _)| match record.undo.perform(&self.tools) {
-                Ok(there) => {
-                    undone.extend(there.then_some(record.undo));
-                    false
-                }
-                Err(_) => true,
-            });
-        }
-        for undo in undone {
-            let _ = writeln!(self.say, "chaos-guard: the agent is gone; undone: {undo}");
-        }
-        left
-    }
-}
-
-enum Line {
+/// What a line of the pipe says.
+pub(super) enum Line {
+    /// A change is announced, or lasts longer than it was.
     Open(Record),
+    /// A change was taken back.
     Release(u64),
 }
 
-fn parse(line: &str) -> Option<Line> {
+/// Reads a line.
+pub(super) fn parse(line: &str) -> Option<Line> {
     if let Some(id) = line.strip_prefix("- ") {
         return id.parse().ok().map(Line::Release);
     }
@@ -369,5 +348,18 @@ mod tests {
         assert!(matches!(parse("- 9"), Some(Line::Release(9))));
         assert!(parse("+ 9 soon remove-root 3 ca050000").is_none());
         assert!(line.len() < 512, "a line must be below PIPE_BUF of any system");
+    }
+
+    #[test]
+    fn a_guard_that_does_not_read_is_given_up_in_time() {
+        let mut child = Command::new("sleep").arg("1000").stdin(Stdio::piped()).spawn().unwrap();
+        let (pid, pipe) = (child.id(), child.stdin.take().unwrap());
+        let mut state = State { process: Some((child, pipe)), ..State::default() };
+        let error = (0..100_000).find_map(|id| state.send(&format!("- {id}\n")).err()).unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(!is_stopped(pid));
+        assert!(!state.dismiss(Duration::ZERO), "it ended by itself");
+        assert!(state.process.is_none() && !std::fs::exists(format!("/proc/{pid}")).unwrap());
+        assert!(state.send("").is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe));
     }
 }

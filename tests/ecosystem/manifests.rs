@@ -6,10 +6,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_yaml::Value;
+
 use crate::common::output::words;
 use crate::kustomize;
 use crate::support::{Folder, binary};
-use crate::yaml::{self, at, of_kind, text};
+use crate::yaml::{self, at, list, of_kind, text};
 
 /// From the first version with native sidecars to the newest that the validator knows.
 const VERSIONS: [&str; 9] = ["1.29", "1.30", "1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.37"];
@@ -133,6 +135,116 @@ fn the_native_sidecar_is_the_ordinary_one_in_another_place() {
     assert_eq!(plain, native);
 }
 
+/// The config to begin with in a profile.
+fn profile(name: &str) -> String {
+    format!("deploy/kustomize/profiles/{name}/config.yaml")
+}
+
+#[test]
+fn the_network_profiles_spare_the_probes_of_the_kubelet() {
+    for name in ["network", "kill-network"] {
+        let config = &yaml::read(profile(name))[0];
+        let spared = list(config, "failures.network.exempt_defaults");
+        assert!(
+            spared.contains(&"probes".into()) && spared.contains(&"metrics".into()),
+            "{name}: {spared:?}"
+        );
+        assert_eq!(at(config, "agent.dry_run"), &Value::from(true), "{name}");
+        // The name needs the node's address.
+        let patches =
+            fs::read_to_string(format!("deploy/kustomize/profiles/{name}/kustomization.yaml")).unwrap();
+        assert_eq!(patches.matches("name: NODE_IP").count(), 2, "{name}: one for CronJobs");
+    }
+}
+
+#[test]
+fn no_config_asks_for_more_cpu_than_its_manifest_allows() {
+    let agent = |file: &str, path: &str| at(of_kind(&yaml::read(file), "Deployment"), path).clone();
+    let limit = "spec.template.spec.containers.1.resources.limits.cpu";
+    assert_eq!(agent("deploy/plain/sidecar.yaml", limit), "500m");
+    let component = "deploy/kustomize/component/sidecar.yaml";
+    assert_eq!(agent(component, "spec.template.spec.initContainers.0.resources.limits.cpu"), "500m");
+    assert_eq!(at(&yaml::read("deploy/plain/compose.yaml")[0], "services.chaos.cpus").as_f64(), Some(0.5));
+    let mut configs = vec![
+        yaml::read("deploy/kustomize/example/config.yaml").remove(0),
+        yaml::read("deploy/plain/compose-config/config.yaml").remove(0),
+    ];
+    for name in ["sidecar", "native-sidecar"] {
+        let documents = yaml::read(format!("deploy/plain/{name}.yaml"));
+        configs.push(
+            yaml::documents(of_kind(&documents, "ConfigMap")["data"]["config.yaml"].as_str().unwrap())
+                .remove(0),
+        );
+    }
+    for config in configs {
+        let cores = at(&config, "failures.cpu.cores").as_f64().unwrap();
+        assert!(cores > 0.0 && cores <= 0.5, "{cores} cores of a limit of 0.5");
+    }
+}
+
+/// The lines of a text that have a command in a running container.
+fn execs(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter(|line| line.contains("kubectl exec"))
+}
+
+#[test]
+fn no_documented_exec_outlives_its_kubectl() {
+    let mut count = 0;
+    for file in ["README.md", "deploy/README.md", "deploy/plain/job.yaml"] {
+        let text = fs::read_to_string(file).unwrap();
+        for line in execs(&text) {
+            for part in line.split("kubectl exec ").skip(1) {
+                let stays =
+                    part.starts_with("-it ") || (part.starts_with("-i ") && part.contains("--with-stdin"));
+                assert!(stays, "{file}: {line}");
+                count += 1;
+            }
+        }
+    }
+    assert!(count >= 5, "{count}");
+}
+
+/// What is at any depth of a value and of which `meant` is true.
+fn within<'a>(value: &'a Value, meant: &dyn Fn(&Value) -> bool, found: &mut Vec<&'a Value>) {
+    if meant(value) {
+        found.push(value);
+    }
+    let inside: Vec<&Value> = match value {
+        Value::Mapping(map) => map.iter().map(|(_, inside)| inside).collect(),
+        Value::Sequence(list) => list.iter().collect(),
+        _ => Vec::new(),
+    };
+    inside.into_iter().for_each(|inside| within(inside, meant, found));
+}
+
+#[test]
+fn neither_a_bad_config_nor_a_missing_one_takes_the_application_out_of_service() {
+    let mut documents: Vec<(PathBuf, Value)> = Vec::new();
+    for file in yaml::files(Path::new("deploy")) {
+        documents.extend(yaml::read(&file).into_iter().map(|one| (file.clone(), one)));
+    }
+    let (mut agents, mut volumes) = (0, 0);
+    for (file, document) in &documents {
+        let mut found = Vec::new();
+        within(document, &|one| text(one, "image").contains("chaos-agent"), &mut found);
+        for agent in found {
+            let words =
+                ["args", "command"].map(|key| serde_yaml::to_string(at(agent, key)).unwrap()).concat();
+            let rests = words.contains("- run\n- --rest-on-bad-config\n");
+            assert!(rests || words.contains("- inject\n"), "{}: {words}", file.display());
+            agents += 1;
+        }
+        let mut found = Vec::new();
+        within(document, &|one| text(one, "configMap.name") == "chaos-agent", &mut found);
+        for volume in found {
+            assert_eq!(at(volume, "configMap.optional"), &Value::from(true), "{}", file.display());
+            volumes += 1;
+        }
+    }
+    // Twice in the components, twice in plain YAML, Compose, the Job; the policy is in a test of its own.
+    assert_eq!((agents, volumes), (6, 4));
+}
+
 #[test]
 fn the_agent_takes_every_config_that_comes_with_it() {
     let folder = Folder::new();
@@ -140,6 +252,7 @@ fn the_agent_takes_every_config_that_comes_with_it() {
     assert!(files.len() >= 5, "{files:?}");
     files.push("deploy/plain/compose-config/config.yaml".into());
     files.push("deploy/kustomize/example/config.yaml".into());
+    files.extend(["network", "kill-network"].map(|name| profile(name).into()));
     for name in ["sidecar", "native-sidecar"] {
         let documents = yaml::read(format!("deploy/plain/{name}.yaml"));
         let config = of_kind(&documents, "ConfigMap")["data"]["config.yaml"].as_str().unwrap();

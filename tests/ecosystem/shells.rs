@@ -71,6 +71,42 @@ fn bash_and_zsh_complete_a_line_at_the_tab_key() {
     }
 }
 
+/// Names that a shell would run or take apart, and what stands in the command line for each.
+const EVIL: [(&str, &str); 4] = [
+    ("a$(touch ran).yaml", "a\\$\\(touch\\ ran\\).yaml"),
+    ("b`touch ran`.yaml", "b\\`touch\\ ran\\`.yaml"),
+    ("p|touch ran;.yaml", "p\\|touch\\ ran\\;.yaml"),
+    ("d'e\"f.yaml", "d\\'e\\\"f.yaml"),
+];
+
+#[test]
+fn no_name_of_a_file_and_no_word_is_run() {
+    let folder = place();
+    for (name, _) in EVIL {
+        folder.write(name, "");
+    }
+    for shell in ["bash", "zsh"] {
+        for (name, quoted) in EVIL {
+            for before in ["run --config ", "run --config=", "validate "] {
+                let line = format!("chaos-agent {before}");
+                let completed = press_tab(shell, &format!("{line}{}", &name[..1]), &folder);
+                assert_eq!(completed, format!("{line}{quoted} "), "{shell}");
+            }
+        }
+        for word in ["$(touch ran)", "`touch ran`", "\"$(touch ran)"] {
+            for before in ["run --config=", "validate ", "inject process action=", "plan --output="] {
+                press_tab(shell, &format!("chaos-agent {before}{word}"), &folder);
+            }
+        }
+    }
+    for line in ["run --config ", "run --config=", "run --config=(touch ran)", "validate $(touch ran)"] {
+        let script = "chaos-agent completion fish | source; complete -C $argv[1]";
+        let line = format!("chaos-agent {line}");
+        run(Command::new("fish").args(["--no-config", "-c", script, &line]), &folder);
+    }
+    assert!(!folder.0.join("ran").exists());
+}
+
 #[test]
 fn fish_offers_words_with_what_they_are_for() {
     let folder = place();

@@ -20,3 +20,4 @@ mod together;
 mod version_one;
 mod victim;
 mod wire;
+mod witness;

@@ -101,10 +101,22 @@ fn an_empty_dir_is_filled_and_the_containers_own_root_is_not() {
     pod.wait_log("data: success");
 }
 
+/// Two problems.
+const BAD: &str = "agent: {interval_seconds: -1}\nfailures:\n  cpu: {enabled: true, probability: 2}";
+
+#[test]
+fn as_the_manifest_has_it_the_agent_rests_on_a_config_that_cannot_be_used() {
+    let pod = Pod::play(Some(BAD), &[]);
+    pod.wait_log("interval_seconds");
+    pod.wait_log("probability");
+    assert_eq!(pod.inspect("chaos-agent", ".State.Status"), "running", "{}", pod.log());
+    assert_eq!(pod.stop_agent(), 0, "{}", pod.log());
+}
+
 #[test]
 fn a_config_that_cannot_be_used_ends_with_64_and_says_why() {
-    let config = "agent: {interval_seconds: -1}\nfailures:\n  cpu: {enabled: true, probability: 2}";
-    let pod = Pod::play(Some(config), &[("terminationGracePeriodSeconds: 30", "restartPolicy: Never")]);
+    let ends = ("[\"run\", \"--rest-on-bad-config\"]", "[\"run\"]");
+    let pod = Pod::play(Some(BAD), &[("terminationGracePeriodSeconds: 30", "restartPolicy: Never"), ends]);
     pod.wait("end of the agent", || (pod.inspect("chaos-agent", ".State.Status") == "exited").then_some(()));
 
     assert_eq!(pod.inspect("chaos-agent", ".State.ExitCode"), "64");

@@ -123,6 +123,14 @@ impl Pod {
         self.agent_status("VmRSS")?.split(' ').next()?.parse().ok()
     }
 
+    /// Starts the agent again, once it is known to have ended.
+    pub fn start_agent(&self) {
+        self.wait("end of the agent", || {
+            (self.inspect("chaos-agent", ".State.Status") == "exited").then_some(())
+        });
+        podman(&["start", &self.container("chaos-agent")]);
+    }
+
     /// Asks the agent to stop as a cluster does (SIGTERM, time, SIGKILL) and gives its exit code.
     pub fn stop_agent(&self) -> i32 {
         podman(&["stop", "--time", "20", &self.container("chaos-agent")]);

@@ -93,3 +93,54 @@ fn the_return_of_a_victim_is_in_the_metrics_and_the_success_does_not_wait_for_it
     signals(2.0); // and be killed again
     assert_eq!(agent.stop().0, 0, "a stop ends the watch");
 }
+
+#[test]
+fn one_is_killed_an_interval_although_nobody_comes_back() {
+    let victims: Vec<Victim> = (0..4).map(|_| sleeper("1000.875")).collect();
+    let agent = Agent::start(&config("target_name: sleep 1000.875, recovery_seconds: 3600"));
+    agent.wait_metric("chaos_injections_total{failure_type=\"process\",status=\"success\"}", |seen| {
+        seen >= 4.0
+    });
+    assert!(victims.iter().all(|victim| matches!(state(victim.pid()), Some('Z'))));
+    assert_eq!(agent.stop().0, 0, "a stop ends the watch");
+}
+
+#[test]
+fn as_process_1_it_takes_away_orphans_as_they_end() {
+    let unshare = |command: &mut Command| {
+        let (program, words): (_, Vec<_>) =
+            (command.get_program().to_owned(), command.get_args().map(ToOwned::to_owned).collect());
+        let folder = command.get_current_dir().unwrap().to_owned();
+        *command = Command::new("unshare");
+        command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]).arg(program).args(words);
+        command.current_dir(folder);
+    };
+    if !Command::new("unshare")
+        .args(["--pid", "--fork", "true"])
+        .status()
+        .is_ok_and(|status| status.success())
+    {
+        return; // only root can make a process 1
+    }
+    let config = config("target_name: nobody-of-this-name")
+        .replace("interval_seconds: 0.1", "interval_seconds: 86400");
+    let agent = Agent::start_with(&config, &[], unshare);
+    agent.wait_log("skipped: no process that may be a victim");
+    let children = |pid: u32| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        text.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<u32>>()
+    };
+    let [first] = *children(agent.pid()) else { panic!("unshare has one child") };
+    let orphans = "for i in $(seq 100); do (sleep 0.01 &) ; done";
+    let mut inside = Command::new("nsenter");
+    let entered = inside.args(["-p", "-t", &first.to_string(), "sh", "-c", orphans]).status().unwrap();
+    assert!(entered.success());
+    wait_for("end of the orphans", || match children(first).len() {
+        0 => Ok(()),
+        some => Err(format!(
+            "{some} children, first in state {:?}",
+            children(first).first().map(|pid| state(*pid))
+        )),
+    });
+    kill(first, libc::SIGTERM);
+}

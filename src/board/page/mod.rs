@@ -169,7 +169,11 @@ fn notes(page: &mut Html, state: &State) {
         page.put("<p class=\"note\"><b>The dice rest</b>: $</p>\n", &[resting]);
     }
     if let Some(error) = &state.reload_error {
-        page.put("<div class=\"note\"><b>The config on disk is not in use</b>, an earlier one is:\n", &[]);
+        let (what, then) = match state.about.idle {
+            true => ("cannot be used", "so nothing is injected until it can"),
+            false => ("is not in use", "an earlier one is"),
+        };
+        page.put("<div class=\"note\"><b>The config on disk $</b>, $:\n", &[what, then]);
         let lines: Vec<String> = error.lines().map(str::to_owned).collect();
         page.list("<p>$</p>\n", LINES, &lines, lines.len());
         page.put("</div>\n", &[]);

@@ -8,7 +8,7 @@
 mod conn;
 mod listener;
 mod reply;
-mod request;
+pub mod request;
 mod routes;
 mod server;
 

@@ -1,17 +1,24 @@
 //! What is done to victims: ended, stopped for a time, or signalled.
 
 use super::recovery::Death;
-use super::victim::{Fate, Victim};
+use super::select::{Selection, Verdict};
+use super::victim::{Fate, Stopped, Victim};
 use super::{SIGNALS, stopping};
-use crate::error::{Error, Result};
+use crate::cancel::Waited;
+use crate::error::{Context, Error, Result};
 use crate::failures::{Injection, Outcome};
 use crate::linux::proc::Reader;
 use crate::linux::sys::signal;
+use crate::revert::guard::Reverter;
 use crate::revert::undo::Undo;
 use std::time::{Duration, Instant};
 
 /// How long the kernel may take to end a victim after SIGKILL.
 const KILLED: Duration = Duration::from_secs(2);
+/// How long a process may take to stop after SIGSTOP.
+const STOPS: Duration = Duration::from_secs(1);
+/// Where a pause has no end that a clock can tell.
+const EVER: Duration = Duration::from_secs(1 << 31);
 
 /// One injection under way.
 pub struct Act<'a> {
@@ -19,9 +26,14 @@ pub struct Act<'a> {
     pub injection: &'a Injection<'a>,
     /// The processes.
     pub reader: &'a mut Reader,
+    /// Who is meant.
+    pub selection: &'a Selection,
 }
 
-impl Act<'_> {
+/// Those that are stopped, each with the time at which it goes on.
+type Paused<'a> = Vec<(Instant, Reverter<'a>)>;
+
+impl<'a> Act<'a> {
     /// Ends the victims: `first`, up to `grace` for all together, SIGKILL. Notes each death.
     ///
     /// # Errors
@@ -54,6 +66,13 @@ impl Act<'_> {
                     signal::name(first)
                 );
             }
+            let spared;
+            (left, spared) = if grace.is_zero() { (left, 0) } else { self.still_meant(left, deaths)? };
+            if spared > 0 && deaths.is_empty() && left.is_empty() {
+                return Ok(Outcome::Skipped(
+                    "after the first signal it is no longer who was meant".to_owned(),
+                ));
+            }
             let sent = self.send_all(left, libc::SIGKILL, &mut refused);
             (left, cancelled) = self.wait_all(sent, Instant::now().checked_add(KILLED), deaths)?;
             if cancelled {
@@ -66,46 +85,121 @@ impl Act<'_> {
         self.outcome(refused, all)
     }
 
-    /// Stops the victims until the injection ends, then lets them go on.
+    /// Who is still meant, and how many are not: between the two signals a victim may have become somebody else by
+    /// execve(2), with the same pid, start time and pidfd.
+    fn still_meant(&mut self, victims: Vec<Victim>, deaths: &mut Vec<Death>) -> Result<(Vec<Victim>, usize)> {
+        let (mut left, mut spared) = (Vec::new(), 0);
+        for victim in victims {
+            if victim.is_gone(self.reader)? {
+                deaths.push(Death::now());
+                continue;
+            }
+            match self.selection.judge(self.reader, victim.who.pid).doing("read", &victim)? {
+                Verdict::Meant(_) => left.push(victim),
+                _ => {
+                    spared += 1;
+                    log::warn!("{}: {victim} is another program by now; left alone", self.injection.entry);
+                }
+            }
+        }
+        Ok((left, spared))
+    }
+
+    /// Stops the victims, each for the duration of the injection from then on, and lets them go on.
     ///
     /// # Errors
     /// The guard cannot be told, or a victim may not be signalled or does not stop: all go on by then.
     pub fn pause(&mut self, victims: Vec<Victim>) -> Result<Outcome> {
-        let mut reverters = Vec::new();
+        let mut paused = Paused::new();
+        let mut result = Ok(());
+        let mut some = false;
         for victim in victims.iter().filter(|victim| !victim.stopped) {
-            let undo = Undo::Resume { pid: victim.who.pid, start: victim.who.start };
-            let reader = &mut *self.reader;
-            let mut there = false;
-            let stop = || {
-                there = victim.send(reader, libc::SIGSTOP)?;
-                Ok(())
-            };
-            let reverter = self.injection.change(undo, stop)?;
-            if !there || !victim.wait_stopped(self.reader, self.injection.cancel)? {
-                if self.injection.cancel.is_cancelled() || victim.is_gone(self.reader)? {
-                    continue;
-                }
-                let state = victim.state(self.reader);
-                return Err(Error::refused(format!(
-                    "cannot stop {victim}: SIGSTOP has no effect; state {state}"
-                )));
+            if self.injection.cancel.is_cancelled() {
+                break;
             }
+            let Some(reverter) = self.stop(victim, &mut paused, &mut result)? else { continue };
+            let now = Instant::now();
+            let end = now.checked_add(self.injection.duration).unwrap_or(now + EVER);
+            reverter.renew(self.injection.duration)?;
+            self.injection.begin();
             self.count(victim, libc::SIGSTOP);
-            reverters.push(reverter);
+            paused.push((end, reverter));
+            some = true;
         }
-        if reverters.is_empty() {
+        if !some {
             return Ok(Outcome::Skipped("every victim had ended or was stopped already".to_owned()));
         }
-        self.injection.hold();
-        let mut result = Ok(Outcome::Success);
-        while let Some(reverter) = reverters.pop() {
-            match reverter.revert() {
-                Ok(true) => (self.injection.measure)((&SIGNALS, signal::label(libc::SIGCONT)), 1.0),
-                Ok(false) => {}
-                Err(error) => result = Err(error),
+        while let Some((end, _)) = paused.first() {
+            if self.pass(*end, &mut paused, &mut result) == Waited::Cancelled {
+                break;
             }
         }
-        result
+        for (_, reverter) in paused {
+            self.resume(reverter, &mut result);
+        }
+        result.map(|()| Outcome::Success)
+    }
+
+    /// Stops one victim, while the others go on in their time. `None` when it ended or the agent stops.
+    fn stop(
+        &mut self,
+        victim: &Victim,
+        paused: &mut Paused<'a>,
+        result: &mut Result<()>,
+    ) -> Result<Option<Reverter<'a>>> {
+        let injection = self.injection;
+        let undo = Undo::Resume { pid: victim.who.pid, start: victim.who.start };
+        let mut there = false;
+        let reverter = injection.change(undo, || {
+            there = victim.send(self.reader, libc::SIGSTOP)?;
+            Ok(())
+        })?;
+        let end = Instant::now() + STOPS;
+        let mut wait = Duration::from_micros(200);
+        if !there {
+            return Ok(None);
+        }
+        // No event tells anybody but the parent.
+        loop {
+            match victim.stopped(self.reader)? {
+                Stopped::Yes => return Ok(Some(reverter)),
+                Stopped::Gone => return Ok(None),
+                Stopped::No if Instant::now() >= end => {
+                    let state = victim.state(self.reader);
+                    return Err(Error::refused(format!(
+                        "cannot stop {victim}: SIGSTOP has no effect; state {state}"
+                    )));
+                }
+                Stopped::No if self.pass(Instant::now() + wait, paused, result) == Waited::Cancelled => {
+                    return Ok(None);
+                }
+                Stopped::No => wait *= 2,
+            }
+        }
+    }
+
+    /// Waits until `until`, or for a cancellation; meanwhile lets those go on whose time is over.
+    fn pass(&self, until: Instant, paused: &mut Paused<'a>, result: &mut Result<()>) -> Waited {
+        loop {
+            let next = paused.first().map_or(until, |(end, _)| until.min(*end));
+            if self.injection.cancel.wait_until(Some(next), None) == Waited::Cancelled {
+                return Waited::Cancelled;
+            }
+            while paused.first().is_some_and(|(end, _)| *end <= Instant::now()) {
+                self.resume(paused.remove(0).1, result);
+            }
+            if Instant::now() >= until {
+                return Waited::Elapsed;
+            }
+        }
+    }
+
+    fn resume(&self, reverter: Reverter<'_>, result: &mut Result<()>) {
+        match reverter.revert() {
+            Ok(true) => (self.injection.measure)((&SIGNALS, signal::label(libc::SIGCONT)), 1.0),
+            Ok(false) => {}
+            Err(error) => *result = Err(error),
+        }
     }
 
     /// Sends one signal to each victim.

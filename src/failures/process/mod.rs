@@ -16,15 +16,14 @@ use super::{Failure, Host, Injection, Kind, Outcome, Series};
 use crate::error::{Context, Result};
 use crate::exporter::metrics::Family;
 use crate::linux::proc::Reader;
-use crate::linux::sys::signal;
+use crate::linux::sys::{clock, signal};
 use crate::revert::undo::{Tools, Undo};
 use crate::settings::{Keys, Section, keys};
 use act::Act;
 use find::Found;
 use pick::Choice;
-use recovery::Watch;
+use recovery::Returns;
 use select::Selection;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use victim::Victim;
 
@@ -53,7 +52,7 @@ const KEYS: Keys = keys! {
     "count" Scalar "1 to 1000000, or a share below `\"100%\"`" or "1": "how many; a share is rounded up but never takes all";
     "min_survivors" Whole "0 to 1000000" = "0": "so many that match are left alone";
     "recovery_seconds" Seconds "0 to 3600" = "30":
-        "how long the return of killed processes is watched; the entry is not rolled meanwhile";
+        "how long the return of killed processes is watched, beside the dice";
 };
 
 static SIGNALS: Family = Family::counter(
@@ -87,8 +86,8 @@ struct ProcessFault {
     recovery: Duration,
     /// The agent's pid.
     own: u32,
-    /// What the last injection left to watch.
-    watch: Mutex<Option<Watch>>,
+    /// The victims that may come back.
+    returns: Returns,
 }
 
 fn parse(section: &mut Section<'_>) -> Option<Box<dyn Failure>> {
@@ -100,8 +99,8 @@ fn parse_fault(section: &mut Section<'_>) -> Option<ProcessFault> {
     let choice = Choice::parse(section);
     let action = parse_action(section);
     let recovery = section.seconds("recovery_seconds").unwrap_or_default();
-    let (own, watch) = (std::process::id(), Mutex::new(None));
-    Some(ProcessFault { selection: selection?, choice, action, recovery, own, watch })
+    let (own, returns) = (std::process::id(), Returns::default());
+    Some(ProcessFault { selection: selection?, choice, action, recovery, own, returns })
 }
 
 fn parse_action(section: &mut Section<'_>) -> Action {
@@ -147,6 +146,14 @@ fn stopping(left: &[Victim], number: i32) -> Outcome {
     ))
 }
 
+/// Tells that a victim is back, so many seconds after its death.
+fn back(injection: &Injection<'_>) -> impl FnMut(f64) {
+    |seconds| {
+        log::info!("{}: a new process matches {seconds:.3} s after the death", injection.entry);
+        (injection.measure)((&RECOVERY, &[]), seconds);
+    }
+}
+
 impl ProcessFault {
     fn find(&self, host: &Host, reader: &mut Reader) -> Result<Found> {
         find::find(reader, self.own, &self.selection).doing("list the processes in", host.proc.display())
@@ -184,6 +191,10 @@ impl Failure for ProcessFault {
         ready::ready(self, host)
     }
 
+    fn untold(&self, host: &Host) -> Option<String> {
+        ready::untold(self, host)
+    }
+
     fn describe(&self, host: &Host) -> String {
         let (verb, shown) = (self.verb(), &self.selection.shown);
         let found = match open(host).and_then(|mut reader| self.find(host, &mut reader)) {
@@ -205,7 +216,12 @@ impl Failure for ProcessFault {
 
     fn inject(&self, injection: &Injection<'_>) -> Result<Outcome> {
         let mut reader = open(injection.host)?;
+        let begun = clock::boot_ms();
         let found = self.find(injection.host, &mut reader)?;
+        if matches!(self.action, Action::Kill(..)) {
+            // Earlier victims that are back are known as such before they may become victims again.
+            self.returns.look(begun, &found.candidates, &mut back(injection));
+        }
         let chosen = self.choice.choose(&found.candidates, injection.seed);
         if chosen.is_empty() {
             return Ok(Outcome::Skipped(self.nobody(&found)));
@@ -220,7 +236,7 @@ impl Failure for ProcessFault {
         if injection.cancel.is_cancelled() {
             return Ok(Outcome::Skipped("the agent stops".to_owned()));
         }
-        let mut act = Act { injection, reader: &mut reader };
+        let mut act = Act { injection, reader: &mut reader, selection: &self.selection };
         match self.action {
             _ if victims.is_empty() => Ok(Outcome::Skipped(format!("{} ended by itself", chosen[0]))),
             Action::Pause => act.pause(victims),
@@ -228,33 +244,22 @@ impl Failure for ProcessFault {
             Action::Kill(first, grace) => {
                 let mut deaths = Vec::new();
                 let outcome = act.kill(victims, first, grace, &mut deaths);
-                let known = found.candidates.iter().map(|one| (one.pid, one.start)).collect();
-                let watch = Watch { deaths, known, limit: self.recovery };
-                *self.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(watch);
+                self.returns.add(deaths, self.recovery);
                 outcome
             }
         }
     }
 
     fn follow(&self, injection: &Injection<'_>) {
-        let watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(watch) = watch.filter(|watch| !watch.deaths.is_empty() && !watch.limit.is_zero()) else {
-            return;
-        };
         let entry = injection.entry;
-        let mut back = |seconds: f64| {
-            log::info!("{entry}: a new process matches {seconds:.3} s after the death");
-            (injection.measure)((&RECOVERY, &[]), seconds);
-        };
-        let limit = watch.limit;
         let missing = open(injection.host).and_then(|mut reader| {
-            watch.run(&mut reader, self.own, &self.selection, injection.cancel, &mut back)
+            let (own, selection) = (self.own, &self.selection);
+            self.returns.watch(&mut reader, own, selection, injection.cancel, &mut back(injection))
         });
         match missing {
             Ok(0) => {}
-            Ok(_) if injection.cancel.is_cancelled() => {}
             Ok(missing) => {
-                log::warn!("{entry}: {missing} victims are not back after {} s", limit.as_secs_f64());
+                log::warn!("{entry}: {missing} victims are not back after {} s", self.recovery.as_secs_f64());
             }
             Err(error) => log::warn!("{entry}: the return of the victims is not watched: {error}"),
         }

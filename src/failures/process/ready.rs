@@ -3,9 +3,12 @@
 use super::{ProcessFault, open};
 use crate::error::{Error, Result};
 use crate::failures::{Failure, Host};
-use crate::linux::ability::{Ability, SIGNALS};
+use crate::linux::ability::{Ability, Refusal, SIGNALS};
 use crate::linux::proc::{Reader, base_name};
-use crate::linux::sys::pidfd;
+use crate::linux::sys::{pidfd, task, usage};
+
+/// File descriptors that everything else of the agent may need: connections, files, other faults.
+const SPARE_FILES: u64 = 128;
 
 /// Whether the agent could do what the entry asks for, and what that would be now. Nobody to be a victim at this
 /// moment is no hindrance, unless nobody ever can be seen.
@@ -22,6 +25,15 @@ pub fn ready(fault: &ProcessFault, host: &Host) -> Result<String> {
             fault.describe(host)
         )));
     }
+    if found.is_empty()
+        && let Some(uid) = barred(fault, &reader)
+    {
+        let refusal = Refusal::Lacks(task::CAP_KILL);
+        return Err(Error::refused(format!(
+            "processes of uid {uid} may not be signalled; {refusal}{}",
+            refusal.beside(&format!("uid {uid}"))
+        )));
+    }
     // Signal 0 checks the right and sends nothing (kill(2)).
     let refusal = |pid| match SIGNALS.told(pidfd::kill(pid, 0).err()?.raw_os_error()) {
         Ability::Refused(refusal) => Some(refusal),
@@ -30,6 +42,14 @@ pub fn ready(fault: &ProcessFault, host: &Host) -> Result<String> {
     let refusals: Vec<_> = found.iter().filter_map(|one| refusal(one.pid)).collect();
     let denied = refusals.len();
     let matches = format!("{denied} of {} processes matching {}", found.len(), fault.selection.shown);
+    let size = fault.choice.size(found.len());
+    if let Ok(Some(limit)) = usage::hard_open_file_limit()
+        && size as u64 + SPARE_FILES > limit
+    {
+        return Err(Error::refused(format!(
+            "{size} victims are held by a file descriptor each and the hard limit is {limit}: raise it (ulimit -Hn) or set count"
+        )));
+    }
     match refusals.first() {
         None => Ok(fault.describe(host)),
         Some(refusal) if denied == found.len() => Err(Error::refused(format!(
@@ -38,6 +58,32 @@ pub fn ready(fault: &ProcessFault, host: &Host) -> Result<String> {
         ))),
         Some(_) => Ok(format!("{}; {matches} may not be signalled", fault.describe(host))),
     }
+}
+
+/// What is known while nobody is there who could be a victim, though others could be seen: in an init container the
+/// application does not run yet. `None` where [`ready`] knows more.
+pub fn untold(fault: &ProcessFault, host: &Host) -> Option<String> {
+    let mut reader = open(host).ok()?;
+    let found = fault.find(host, &mut reader).ok()?;
+    let told = !found.candidates.is_empty() || found.hidden > 0;
+    if told || is_alone(&mut reader, fault.own) || barred(fault, &reader).is_some() {
+        return None;
+    }
+    let rights = match (task::has_capability(task::CAP_KILL), reader.uid(fault.own)) {
+        (true, _) => "CAP_KILL is held, so a process of any user may be signalled".to_owned(),
+        (false, uid) => format!(
+            "without CAP_KILL only processes of uid {} may be signalled: the application must run as it, by the \
+             securityContext of its container or pod, or this container as uid 0 with the capability KILL",
+            uid.unwrap_or_default()
+        ),
+    };
+    Some(format!("cannot be judged before the application runs: {}; {rights}", fault.nobody(&found)))
+}
+
+/// The uid that the entry asks for, where it is not the agent's and the capability for others is missing.
+fn barred(fault: &ProcessFault, reader: &Reader) -> Option<u32> {
+    let other = fault.selection.uid().filter(|uid| reader.uid(fault.own) != Some(*uid));
+    other.filter(|_| !task::has_capability(task::CAP_KILL))
 }
 
 /// Whether the agent is the first process of its PID namespace, or beside one (an exec into its container).

@@ -104,6 +104,11 @@ impl Selection {
         Selection { wanted, spared: Vec::new(), shown: format!("{name:?}") }
     }
 
+    /// The real uid that whoever is meant must have.
+    pub fn uid(&self) -> Option<u32> {
+        self.wanted.uid
+    }
+
     /// Whether a process may be meant, by its names: cheap enough for every process of a scan.
     pub fn may_mean(&self, process: &Process<'_>) -> bool {
         process.pid != 1 && self.wanted.names(process) && !rules::is_protected(process)

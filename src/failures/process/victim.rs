@@ -12,8 +12,6 @@ use std::time::{Duration, Instant};
 
 /// How often a process is looked at where the kernel has no pidfd.
 const LOOK: Duration = Duration::from_millis(20);
-/// How long a process may take to stop after SIGSTOP.
-const STOPS: Duration = Duration::from_secs(1);
 
 /// A process that may be a victim.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +59,17 @@ pub enum Fate {
     Alive,
     /// The agent stops; nobody looked further.
     Cancelled,
+}
+
+/// Whether a victim is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// It is.
+    Yes,
+    /// It still runs.
+    No,
+    /// It has ended.
+    Gone,
 }
 
 impl Victim {
@@ -143,25 +152,17 @@ impl Victim {
         }
     }
 
-    /// Waits until SIGSTOP has taken effect: no event tells anybody but the parent. False when it ended, or
-    /// did not stop within a second, or the agent stops.
+    /// Whether it is stopped.
     ///
     /// # Errors
     /// `/proc` cannot be read.
-    pub fn wait_stopped(&self, reader: &mut Reader, cancel: &Cancel) -> Result<bool> {
-        let end = Instant::now() + STOPS;
-        let mut pause = Duration::from_micros(200);
-        loop {
-            let stat = reader.stat(self.who.pid).doing("read", self)?;
-            match stat.filter(|stat| stat.start == self.who.start && !stat.is_dead()) {
-                None => return Ok(false),
-                Some(stat) if stat.is_stopped() => return Ok(true),
-                Some(_) if Instant::now() >= end || cancel.wait(pause) == Waited::Cancelled => {
-                    return Ok(false);
-                }
-                Some(_) => pause *= 2,
-            }
-        }
+    pub fn stopped(&self, reader: &mut Reader) -> Result<Stopped> {
+        let stat = reader.stat(self.who.pid).doing("read", self)?;
+        Ok(match stat.filter(|stat| stat.start == self.who.start && !stat.is_dead()) {
+            None => Stopped::Gone,
+            Some(stat) if stat.is_stopped() => Stopped::Yes,
+            Some(_) => Stopped::No,
+        })
     }
 
     /// Whether it has ended; a zombie has.

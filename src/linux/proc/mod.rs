@@ -38,6 +38,8 @@ pub struct Stat<'a> {
     pub session: u32,
     /// `PF_*` of linux/sched.h.
     pub flags: u32,
+    /// How many threads it has; a zombie counts as one until its parent takes it away.
+    pub threads: u64,
     /// When it started, in clock ticks since the boot: with the pid, it names one process for good.
     pub start: u64,
 }
@@ -55,7 +57,8 @@ impl<'a> Stat<'a> {
         let ppid = number(fields.next()?)?;
         let session = number(fields.nth(1)?)?;
         let flags = number(fields.nth(2)?)?;
-        let start = number(fields.nth(12)?)?;
+        let threads = number(fields.nth(10)?)?;
+        let start = number(fields.nth(1)?)?;
         let narrow = |wide: u64| u32::try_from(wide).ok();
         Some(Stat {
             pid: narrow(pid)?,
@@ -64,6 +67,7 @@ impl<'a> Stat<'a> {
             ppid: narrow(ppid)?,
             session: narrow(session)?,
             flags: narrow(flags)?,
+            threads,
             start,
         })
     }
@@ -78,8 +82,14 @@ impl<'a> Stat<'a> {
         matches!(self.state, b'T' | b't')
     }
 
-    /// Whether it has ended, and at most its parent has not noticed.
+    /// Whether it has ended, and at most its parent has not noticed. A process whose first thread alone has ended goes
+    /// on, see [`Reader::stat`].
     pub fn is_dead(&self) -> bool {
+        self.is_ended() && self.threads < 2
+    }
+
+    /// Whether the thread that the line is about has ended.
+    fn is_ended(&self) -> bool {
         matches!(self.state, b'Z' | b'X' | b'x')
     }
 }
@@ -182,18 +192,33 @@ impl Reader {
     pub fn process(&mut self, pid: u32) -> Result<Option<Process<'_>>> {
         let comm = fill(&self.folder, locate(&mut self.name, pid, c"comm"), &mut self.stat)?;
         let Some(comm) = comm else { return Ok(None) };
-        let cmdline = fill(&self.folder, locate(&mut self.name, pid, c"cmdline"), &mut self.cmdline)?;
-        let comm = comm.strip_suffix(b"\n").unwrap_or(comm);
-        Ok(cmdline.map(|cmdline| Process { pid, comm, cmdline }))
+        let length = comm.strip_suffix(b"\n").unwrap_or(comm).len();
+        let mut name = locate(&mut self.name, pid, c"cmdline");
+        let mut seen = fill(&self.folder, name, &mut self.cmdline)?.map(<[u8]>::len);
+        if seen == Some(0)
+            && let Some(thread) = thread(&self.root, &self.folder, pid)
+        {
+            name = locate_in(&mut self.name, pid, thread, c"cmdline");
+            seen = fill(&self.folder, name, &mut self.cmdline)?.map(<[u8]>::len);
+        }
+        let comm = self.stat.get(..length).unwrap_or_default();
+        Ok(seen.and_then(|seen| Some(Process { pid, comm, cmdline: self.cmdline.get(..seen)? })))
     }
 
-    /// `stat` of one process; `None` when it is not there or may not be read.
+    /// `stat` of one process; `None` when it is not there or may not be read. Where its first thread has ended and
+    /// others go on, the state is that of one of those: the kernel calls the whole process a zombie.
     ///
     /// # Errors
     /// No file descriptor or memory is left.
     pub fn stat(&mut self, pid: u32) -> Result<Option<Stat<'_>>> {
         let line = fill(&self.folder, locate(&mut self.name, pid, c"stat"), &mut self.stat)?;
-        Ok(line.and_then(Stat::parse))
+        let mut stat = line.and_then(Stat::parse);
+        if let Some(stat) = stat.as_mut().filter(|stat| stat.is_ended() && !stat.is_dead())
+            && let Some((_, state)) = thread_state(&self.root, &self.folder, pid)
+        {
+            stat.state = state;
+        }
+        Ok(stat)
     }
 
     /// Whether the process that started at `start` under this pid has ended (a zombie has).
@@ -217,7 +242,11 @@ impl Reader {
     /// # Errors
     /// `EACCES` or `EPERM` for a process of another user without CAP_SYS_PTRACE, `ENOENT` for one that is gone.
     pub fn exe(&self, pid: u32) -> io::Result<PathBuf> {
-        fs::read_link(self.root.join(format!("{pid}/exe")))
+        let path = self.root.join(format!("{pid}/exe"));
+        fs::read_link(path).or_else(|error| match thread(&self.root, &self.folder, pid) {
+            Some(thread) => fs::read_link(self.root.join(format!("{pid}/task/{thread}/exe"))),
+            None => Err(error),
+        })
     }
 
     /// A whole file of a process; `None` when it is not there or may not be read.
@@ -235,6 +264,35 @@ fn locate<'a>(name: &'a mut Vec<u8>, pid: u32, file: &CStr) -> &'a CStr {
     let _ = write!(name, "{pid}/"); // a Vec takes every write
     name.extend_from_slice(file.to_bytes_with_nul());
     CStr::from_bytes_with_nul(name).unwrap_or_default()
+}
+
+/// `PID/task/THREAD/FILE`, written into `name`.
+fn locate_in<'a>(name: &'a mut Vec<u8>, pid: u32, thread: u32, file: &CStr) -> &'a CStr {
+    name.clear();
+    let _ = write!(name, "{pid}/task/{thread}/"); // a Vec takes every write
+    name.extend_from_slice(file.to_bytes_with_nul());
+    CStr::from_bytes_with_nul(name).unwrap_or_default()
+}
+
+/// A thread that goes on in a process whose first thread has ended: with that, the kernel shows no command line and
+/// no program of the process, but it does of the thread. `None` for every other process.
+fn thread(root: &Path, folder: &File, pid: u32) -> Option<u32> {
+    let (mut name, mut buffer) = (Vec::new(), vec![0; 1024]);
+    let line = fill(folder, locate(&mut name, pid, c"stat"), &mut buffer).ok()??;
+    let stat = Stat::parse(line).filter(|stat| stat.is_ended() && !stat.is_dead())?;
+    thread_state(root, folder, stat.pid).map(|(thread, _)| thread)
+}
+
+/// A thread that goes on, and its state.
+fn thread_state(root: &Path, folder: &File, pid: u32) -> Option<(u32, u8)> {
+    let (mut name, mut buffer) = (Vec::new(), vec![0; 1024]);
+    let threads = fs::read_dir(root.join(format!("{pid}/task"))).ok()?;
+    threads.flatten().find_map(|thread| {
+        let thread = u32::try_from(number(&thread.file_name().into_vec())?).ok()?;
+        let line = fill(folder, locate_in(&mut name, pid, thread, c"stat"), &mut buffer).ok()??;
+        let stat = Stat::parse(line).filter(|stat| !stat.is_ended())?;
+        Some((thread, stat.state))
+    })
 }
 
 /// What the file holds, read into `buffer`; `None` for a process that vanished or is hidden.
@@ -288,6 +346,7 @@ mod tests {
                 ppid: 7,
                 session: 9,
                 flags: 4_194_560,
+                threads: 1,
                 start: 987_654,
             };
             assert_eq!(stat, wanted);

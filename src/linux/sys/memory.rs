@@ -157,6 +157,15 @@ pub fn page_size() -> usize {
     usize::try_from(size).ok().filter(|size| size.is_power_of_two()).unwrap_or(4096)
 }
 
+/// Brings all that this process has mapped so far into memory and keeps it there: mlockall(2), `MCL_CURRENT`.
+///
+/// # Errors
+/// `ENOMEM`, `EPERM` beyond `RLIMIT_MEMLOCK` without CAP_IPC_LOCK.
+pub fn lock_all() -> Result<()> {
+    // SAFETY: takes an integer; no pointer is involved.
+    super::done(unsafe { libc::mlockall(libc::MCL_CURRENT) }, "mlockall(MCL_CURRENT)", 0, 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,7 @@
 //! `EINTR` is retried inside unless the doc comment says otherwise.
 #![allow(unsafe_code)]
 
+pub mod arena;
 pub mod bell;
 pub mod clock;
 pub mod disk;
@@ -23,6 +24,7 @@ pub mod signal;
 pub mod task;
 #[cfg(target_env = "musl")]
 pub mod thread_name;
+pub mod unix;
 #[cfg(all(panic = "abort", target_env = "musl"))]
 pub mod unwind;
 pub mod usage;

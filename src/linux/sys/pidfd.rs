@@ -91,4 +91,30 @@ mod tests {
             }
         }
     }
+
+    /// No test: run by others as a process of its own, to be killed. Its first thread ends, another goes on.
+    #[test]
+    #[ignore = "a helper that sleeps until it is killed"]
+    fn helper_headless() {
+        // SAFETY: a fork(2) of one thread, which then only uses what the C library allows after that: it has its own
+        // copy of everything.
+        if unsafe { libc::fork() } != 0 {
+            loop {
+                // SAFETY: pause(2) takes nothing and touches no memory.
+                unsafe { libc::pause() };
+            }
+        }
+        // SAFETY: takes integers only: the child goes with its parent (PR_SET_PDEATHSIG).
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+        std::thread::spawn(|| {
+            // SAFETY: takes integers only; again, since the thread that asked for it before is about to end.
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+            loop {
+                // SAFETY: pause(2) takes nothing and touches no memory.
+                unsafe { libc::pause() };
+            }
+        });
+        // SAFETY: exit(2) ends the calling thread alone, which owns nothing that the other uses.
+        unsafe { libc::syscall(libc::SYS_exit, 0) };
+    }
 }

@@ -48,9 +48,37 @@ pub fn hostname() -> Option<String> {
 /// # Errors
 /// As getrlimit(2); none is known for this resource.
 pub fn open_file_limit() -> Result<Option<u64>> {
+    let limit = open_files()?;
+    Ok((limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur))
+}
+
+/// The most file descriptors to which this process may raise that limit by itself: the hard `RLIMIT_NOFILE`; `None`
+/// without one.
+///
+/// # Errors
+/// As [`open_file_limit`].
+pub fn hard_open_file_limit() -> Result<Option<u64>> {
+    let limit = open_files()?.rlim_max;
+    Ok((limit != libc::RLIM_INFINITY).then_some(limit))
+}
+
+/// Lets this process, and those that it starts, open as many files as it may allow itself: the soft `RLIMIT_NOFILE`
+/// becomes the hard one.
+///
+/// # Errors
+/// As getrlimit(2) and setrlimit(2); none is known for this.
+pub fn raise_open_file_limit() -> Result<()> {
+    let mut limit = open_files()?;
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: `limit` is a live rlimit of this frame, which the kernel only reads.
+    let result = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+    super::done(result, "setrlimit(RLIMIT_NOFILE, ...)", 0, 0)
+}
+
+fn open_files() -> Result<libc::rlimit> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is a live rlimit of this frame, which the kernel fills and does not keep.
     let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
     super::done(result, "getrlimit(RLIMIT_NOFILE, ...)", 0, 0)?;
-    Ok((limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur))
+    Ok(limit)
 }

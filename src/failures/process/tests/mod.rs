@@ -12,6 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
 use std::{fs, io};
@@ -20,6 +21,7 @@ use std::{fs, io};
 const NOBODY: u32 = 0;
 
 mod acts;
+mod late;
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
@@ -57,7 +59,7 @@ impl Lab {
             action: Action::Kill(libc::SIGTERM, Duration::from_secs(3)),
             recovery: Duration::from_secs(60),
             own: NOBODY,
-            watch: Mutex::new(None),
+            returns: Returns::default(),
         }
     }
 
