@@ -3,7 +3,7 @@
 use crate::common::http::{get, sample};
 use crate::common::running::Running;
 use crate::common::wait::until;
-use crate::support::{Cgroup, agent_path, run, wait_for};
+use crate::support::{Cgroup, agent_path, wait_for};
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::Command;
