@@ -146,7 +146,10 @@ fn a_disk_without_inodes_or_rights_to_write_is_named() {
     }
     let fault = "mb: 1, headroom_mb: 0, duration_seconds: 1";
     let line = volume.agent(0, fault).wait_log("fault: failed");
-    assert!(line.contains("cannot make a file in /tmp/volume (ext4): No space left on device; "), "{line}");
+    assert!(
+        line.contains("cannot make a file in /tmp/volume (ext4): No space left on device [openat("),
+        "{line}"
+    );
     let line = volume.agent(12345, fault).wait_log("fault: failed");
     let said = "cannot make a file in /tmp/volume (ext4): Permission denied [faccessat(";
     assert!(line.contains(said) && line.contains(", W_OK|X_OK, 0)]; "), "{line}");

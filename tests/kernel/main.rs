@@ -17,6 +17,7 @@ mod shape;
 mod support;
 mod tc_judge;
 mod together;
+mod version_one;
 mod victim;
 mod wire;
 mod witness;
