@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Rung by signals and by everybody else who wants the loop to look; for as long as the process lives.
 static BELL: OnceLock<Arc<EventFd>> = OnceLock::new();
@@ -74,6 +74,9 @@ const HALT: usize = 0;
 const GONE: usize = 1;
 const CONFIG: usize = 2;
 
+/// How often the config is looked at although its folder tells of changes: some file systems promise that and do not.
+const REGULAR: Duration = Duration::from_secs(30);
+
 /// The files and signals that the loop listens to.
 pub struct Control {
     bell: &'static Arc<EventFd>,
@@ -82,6 +85,8 @@ pub struct Control {
     halt: Option<Arc<File>>,
     names: Vec<String>,
     looked: [Option<Looked>; 3],
+    /// When the config was last looked at without being told.
+    regular: Instant,
     proc: PathBuf,
 }
 
@@ -104,6 +109,7 @@ impl Control {
             halt: None,
             names: Vec::new(),
             looked: [None, None, None],
+            regular: Instant::now(),
             proc: proc.to_owned(),
         };
         control.follow(agent);
@@ -148,11 +154,17 @@ impl Control {
         self.inotify.as_ref().map(|inotify| inotify.as_fd())
     }
 
-    /// Has everything looked at that a tick depends on.
+    /// Has everything looked at that a tick depends on, and the config where nothing has told of it for long.
     pub fn ask(&mut self) {
-        for looked in self.looked.iter_mut().flatten() {
+        for looked in self.looked[..CONFIG].iter_mut().flatten() {
             looked.looker.ask();
             looked.wanted = looked.looker.asked();
+        }
+        // A look is a thread: where the folder tells, every tick would be too often.
+        let told = self.config.as_ref().is_some_and(|config| config.file.is_told());
+        if !told || self.regular.elapsed() >= REGULAR {
+            self.regular = Instant::now();
+            self.look(CONFIG);
         }
     }
 

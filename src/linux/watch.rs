@@ -85,6 +85,11 @@ impl File {
         event.overflow || here && (named || event.name == KUBELET)
     }
 
+    /// Whether its folder tells of changes.
+    pub fn is_told(&self) -> bool {
+        self.watch.load(Ordering::Acquire) >= 0
+    }
+
     /// Sees to it that changes are told, from now on: the folder may be another one than at the last look.
     pub fn watch(&self) {
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -100,7 +105,7 @@ impl File {
         self.watch();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Identity::of(&self.path);
-        let patient = self.watch.load(Ordering::Acquire) >= 0;
+        let patient = self.is_told();
         if patient && !told && now != *seen && now.is_some_and(|now| now.is_fresh()) {
             return false;
         }
