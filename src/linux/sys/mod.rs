@@ -20,8 +20,10 @@ pub mod poll;
 pub mod sched;
 pub mod signal;
 pub mod task;
+pub mod thread;
 #[cfg(target_env = "musl")]
 pub mod thread_name;
+pub mod unix;
 #[cfg(all(panic = "abort", target_env = "musl"))]
 pub mod unwind;
 pub mod usage;

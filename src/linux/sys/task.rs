@@ -16,6 +16,12 @@ pub fn ignore(signal: i32) {
     let _ = unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
+/// The effective uid of this process: geteuid(2).
+pub fn uid() -> u32 {
+    // SAFETY: geteuid takes nothing and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
 /// A descriptor that becomes readable when process `pid` ends: pidfd_open(2), Linux 5.3.
 ///
 /// # Errors
