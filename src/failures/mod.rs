@@ -77,6 +77,17 @@ pub trait Failure: Send + Sync {
         Ok(self.describe(host))
     }
 
+    /// Whether [`Failure::ready`] may make the kernel load a module, so that a dry run does not ask it.
+    fn asks_kernel(&self) -> bool {
+        false
+    }
+
+    /// Why an injection now would have nothing to do; `None` if it would. Touches nothing.
+    fn nobody(&self, host: &Host) -> Option<String> {
+        let _ = host;
+        None
+    }
+
     /// Applies the fault, verifies it, holds it through [`Injection::hold`] and reverts it.
     ///
     /// # Errors
