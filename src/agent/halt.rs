@@ -20,6 +20,11 @@ impl Halts {
         !self.0.is_empty()
     }
 
+    /// The first reason with what is known about it.
+    pub fn text(&self) -> Option<String> {
+        self.0.first().map(|(reason, detail)| format!("{reason}: {detail}"))
+    }
+
     /// Sets or lifts one reason; says whether that changed anything.
     fn set(&mut self, reason: &'static str, detail: Option<String>) -> bool {
         let known = self.0.iter().position(|(other, _)| *other == reason);

@@ -6,13 +6,18 @@
 pub mod audit;
 mod control;
 mod halt;
+mod hand;
 mod injector;
 mod prepare;
 mod reload;
 mod roll;
 mod times;
 
-pub use injector::{End, Injector, Run};
+pub use hand::{Found, Seat, register};
+pub use injector::{End, Injector, Run, Why, set_why};
+
+/// The entry that faults by hand belong to.
+pub const INJECT: &str = "inject";
 
 use crate::agent::audit::Audit;
 use crate::board::Board;
@@ -26,7 +31,8 @@ use crate::steady::Steady;
 use crate::text::json::Object;
 use control::Control;
 use halt::Halts;
-use injector::{Running, Why};
+use hand::Hands;
+use injector::Running;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -61,6 +67,8 @@ pub struct Agent {
     decider: Decider,
     halts: Halts,
     running: Vec<Running>,
+    /// Who injects by hand.
+    hands: Hands,
     times: Times,
     /// The bytes that were last found to be no config, and what was said about them.
     refused: Option<String>,
@@ -91,6 +99,7 @@ impl Agent {
             decider: Decider::default(),
             halts: Halts::default(),
             running: Vec::new(),
+            hands: Hands::default(),
             times,
             refused: None,
             resting: None,
@@ -109,6 +118,7 @@ impl Agent {
     pub fn run(mut self, stop: &Cancel) -> Result<bool> {
         let mut control = Control::new(self.source.as_deref(), self.config.agent.halt_file.as_deref())?;
         self.prepare();
+        self.hands.listen(self.config.agent.metrics.port);
         self.look_around();
         self.probe();
         self.times = Times::new(self.config.agent.interval);
@@ -124,14 +134,16 @@ impl Agent {
                     self.times = self.times.rebase(tick, interval);
                 }
             }
+            self.hear(tick.saturating_sub(1));
             if due {
+                self.hands.listen(self.config.agent.metrics.port);
                 self.tick(tick);
                 tick = self.times.next(tick);
             }
             let next = self.times.when(tick);
             self.injector.board.set_tick(tick.saturating_sub(1), next, self.resting());
             if let Some(steady) = &self.steady {
-                steady.busy(!self.running.is_empty());
+                steady.busy(!self.running.is_empty() || self.hands.active() > 0);
             }
             if stop.is_cancelled() {
                 return Ok(self.stop());
@@ -142,14 +154,16 @@ impl Agent {
                 starting -= 1;
                 image::give_back();
             }
-            let left = next.map(|next| next.saturating_duration_since(Instant::now()));
+            let first = next.into_iter().chain(self.hands.deadline()).min();
+            let left = first.map(|first| first.saturating_duration_since(Instant::now()));
             let files = control.files().map_or(-1, |fd| fd.as_raw_fd());
-            let mut rows = [
+            let mut rows = vec![
                 poll::row(stop.as_fd().as_raw_fd(), libc::POLLIN),
                 poll::row(control.bell().as_raw_fd(), libc::POLLIN),
                 poll::row(files, libc::POLLIN),
                 poll::row(self.injector.ended.as_fd().as_raw_fd(), libc::POLLIN),
             ];
+            rows.extend(self.hands.rows());
             // A failure (no memory) is as good as nothing to tell: the loop looks at everything anyway.
             _ = poll::poll(&mut rows, left);
             if stop.is_cancelled() {
@@ -199,26 +213,34 @@ impl Agent {
     /// Ends every injection and waits until each has reverted what it did.
     fn stop(mut self) -> bool {
         self.end(Why::Stop, |_| true);
+        self.hands.end(Why::Stop);
         let deadline = Instant::now() + STOP_LIMIT;
         loop {
             self.injector.ended.clear();
             self.reap();
+            self.hear(0);
             let left = deadline.saturating_duration_since(Instant::now());
-            if self.running.is_empty() || left.is_zero() {
+            if (self.running.is_empty() && self.hands.active() == 0) || left.is_zero() {
                 break;
             }
-            let _ = poll::readable(&[Some(self.injector.ended.as_fd())], Some(left));
+            let mut rows = vec![poll::row(self.injector.ended.as_fd().as_raw_fd(), libc::POLLIN)];
+            rows.extend(self.hands.rows());
+            let _ = poll::poll(&mut rows, Some(left));
         }
         for run in &self.running {
             let name = run.entry.name();
             log::error!("{name}: did not end within {} s; left to the guard", STOP_LIMIT.as_secs());
         }
+        let by_hand = self.hands.active();
+        if by_hand > 0 {
+            log::error!("{by_hand} faults by hand did not end; left to their processes and guards");
+        }
         let all = self.running.is_empty();
         if all {
             self.injector.guard.close();
         }
-        self.injector.event("stop", |line| _ = line.truth("reverted", all));
-        all
+        self.injector.event("stop", |line| _ = line.truth("reverted", all && by_hand == 0));
+        all && by_hand == 0
     }
 
     /// Where the audit trail goes from now on.

@@ -61,7 +61,11 @@ fn probe((name, state): &(String, State)) -> String {
 
 fn ready(ready: &Ready) -> String {
     let mut object = Object::new();
-    object.text("entry", &ready.entry).text("type", ready.kind).truth("ready", ready.what.is_ok());
+    object.text("entry", &ready.entry).text("type", ready.kind);
+    match ready.looked {
+        true => object.truth("ready", ready.what.is_ok()),
+        false => object.raw("ready", "null"),
+    };
     match &ready.what {
         Ok(what) => object.text("what", what),
         Err(why) => object.text("why", why),
@@ -78,6 +82,7 @@ fn outcome(past: &Past) -> String {
 /// `most` is how many victims and commands are listed at most.
 fn who(object: &mut Object, live: &Live, most: usize) {
     object.text("entry", &live.entry).text("type", live.kind).whole("tick", live.tick);
+    object.optional("by", live.by_hand.then_some("inject"));
     object.text("started", &timestamp(live.started)).text("what", &live.plan);
     let (victims, commands) = live.facts.get();
     object.texts("victims", victims.iter().take(most).map(String::as_str));
@@ -93,6 +98,7 @@ fn members(object: &mut Object, past: &Past, most: usize) {
     who(object, &past.live, most);
     object.text("status", past.status.name()).optional("reason", past.reason.as_deref());
     object.truth("verified", past.verified).truth("reverted", past.reverted);
+    object.number("held_seconds", past.held.map_or(f64::NAN, |held| held.as_secs_f64()));
     object.number("duration_seconds", past.took.as_secs_f64());
 }
 
@@ -139,6 +145,7 @@ mod tests {
         board.set_ready(vec![Ready {
             entry: "n".to_owned(),
             kind: "network",
+            looked: true,
             what: Err("no \"eth0\"".into()),
         }]);
         let running = live("now", 7);

@@ -9,6 +9,7 @@ use crate::settings::{self, Report, Section};
 use std::fs::File;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -113,6 +114,20 @@ impl<'a> Asking<'a> {
         Ok((place, String::new()))
     }
 
+    /// What the config that `run` would take says about the agent, whatever else is wrong in it; the default without one.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no YAML.
+    pub fn found(&self) -> Result<Exporter> {
+        let mut found = match self.path() {
+            None => Exporter::default(),
+            Some(path) => exporter(&path)?
+                .ok_or_else(|| Error::Config(format!("{} cannot be read as a config", path.display())))?,
+        };
+        found.port = self.port.unwrap_or(found.port);
+        Ok(found)
+    }
+
     /// The config that `run` would take.
     fn path(&self) -> Option<PathBuf> {
         let named = || std::env::var_os("CHAOS_CONFIG").filter(|name| !name.is_empty()).map(PathBuf::from);
@@ -124,24 +139,44 @@ impl<'a> Asking<'a> {
     }
 }
 
-struct Exporter {
+/// How an agent is reached, and when it rests.
+pub struct Exporter {
     enabled: bool,
     address: IpAddr,
-    port: u16,
+    /// The port by which the agent is known, whether its exporter is enabled or not.
+    pub port: u16,
+    /// `agent.halt`.
+    pub halt: bool,
+    /// `agent.halt_file`.
+    pub halt_file: Option<PathBuf>,
 }
 
-/// `agent.metrics` of a config, whatever else is wrong in it: an agent that runs keeps its old config when a new
+impl Default for Exporter {
+    fn default() -> Exporter {
+        let address = Ipv4Addr::UNSPECIFIED.into();
+        Exporter { enabled: true, address, port: PORT, halt: false, halt_file: None }
+    }
+}
+
+/// These of a config, whatever else is wrong in it: an agent that runs keeps its old config when a new
 /// one is bad, and must not be taken for dead because of that. `None` for what is no YAML at all.
 fn exporter(path: &PathBuf) -> Result<Option<Exporter>> {
     let mut bytes = Vec::new();
-    let file = File::open(path).doing("read", path.display())?;
+    // What is no file may keep who opens or reads it waiting.
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let file = file.doing("read", path.display())?;
+    if !file.metadata().is_ok_and(|data| data.is_file()) {
+        return Ok(None);
+    }
     file.take(settings::MAX_BYTES as u64 + 1).read_to_end(&mut bytes).doing("read", path.display())?;
     let mut report = Report::default();
     let tree = settings::decode(&bytes, &mut report).and_then(|text| settings::parse(&text, &mut report));
     let Some(tree) = tree else { return Ok(None) };
     let mut top = Section::top(&tree, &mut report, config::TOP);
-    let mut exporter = Exporter { enabled: true, address: Ipv4Addr::UNSPECIFIED.into(), port: PORT };
+    let mut exporter = Exporter::default();
     top.child("agent", |agent| {
+        exporter.halt = agent.boolean("halt");
+        exporter.halt_file = agent.text("halt_file").map(PathBuf::from);
         agent.child("metrics", |section| {
             exporter.enabled = section.boolean("enabled");
             exporter.address =

@@ -8,6 +8,7 @@ mod common;
 mod config;
 mod disk;
 mod doctor;
+mod hand;
 mod http;
 mod local;
 mod logging;
