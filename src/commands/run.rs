@@ -27,14 +27,14 @@ pub fn run(parsed: &Parsed<'_>) -> Result<u8> {
     let dry_run = config.agent.dry_run;
     let trouble = logging::init(&config.logging);
     let stop = Arc::new(Cancel::new().doing("open", "an eventfd")?);
-    watch_signals(&stop)?;
-
     let seed = config.agent.seed.unwrap_or_else(|| fastrand::u64(..));
     let (metrics, board) =
         (Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), seed)), Arc::new(Board::default()));
     let exporter = config.agent.metrics.clone();
     let handler = routes(Arc::clone(&metrics), Arc::clone(&board));
     let mut served = Exporter::new(exporter.clone(), handler)?;
+    // After the exporter, whose clients wait; nothing that a signal would have to take back has been done yet.
+    watch_signals(&stop)?;
     let source = path.as_ref().map_or_else(|| "built in".to_owned(), |path| path.display().to_string());
     let mode = if dry_run { ", dry run" } else { "" };
     log::info!("chaos-agent {} started{mode}, config {source}, seed {seed}", env!("CARGO_PKG_VERSION"));

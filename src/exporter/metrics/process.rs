@@ -32,7 +32,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Opens the files and computes the start time.
+    /// Opens the files and takes the time: to be called at the start.
     pub fn new() -> Process {
         let mut start = Vec::new();
         if let Some(time) = start_time() {
@@ -87,23 +87,11 @@ fn open_fds(fd: &File) -> Option<f64> {
     }
 }
 
-/// Start in seconds since 1970: what is left of now after the time since boot, plus `starttime` (field 22
-/// of proc_pid_stat(5), in ticks since boot). /proc/stat has the boot time too, but takes milliseconds to
-/// read on a big machine.
+/// Now in seconds since 1970, at the start of the program. Hundredths are what others have who ask the kernel, whose
+/// count of ticks (field 22 of proc_pid_stat(5)) would cost opening, printing and reading that file.
 fn start_time() -> Option<f64> {
-    let stat = fs::read("/proc/self/stat").ok()?;
-    let ticks = start_ticks(&stat)? as f64 / usage::ticks_per_second() as f64;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-    let boot = now.checked_sub(usage::since_boot().ok()?)?;
-    // Hundredths are all that the ticks give.
-    Some(((boot.as_secs_f64() + ticks) * 100.0).round() / 100.0)
-}
-
-/// The command name, field 2, may hold blanks and brackets; the last bracket ends it.
-fn start_ticks(stat: &[u8]) -> Option<u64> {
-    let end = stat.iter().rposition(|byte| *byte == b')')?;
-    let rest = std::str::from_utf8(stat.get(end + 1..)?).ok()?;
-    rest.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
+    Some((now.as_secs_f64() * 100.0).round() / 100.0)
 }
 
 #[cfg(test)]
@@ -129,14 +117,5 @@ mod tests {
         assert!(resident >= 4096.0 && resident < value(&text, "process_virtual_memory_bytes"));
         let open = value(&text, "process_open_fds");
         assert!(open >= 5.0 && open <= value(&text, "process_max_fds"), "{open} open");
-    }
-
-    #[test]
-    fn the_start_is_found_behind_any_command_name() {
-        let fields: Vec<String> = (3..=30).map(|field| field.to_string()).collect();
-        let stat = format!("1 (a) b) 7) {}", fields.join(" "));
-        assert_eq!(start_ticks(stat.as_bytes()), Some(22));
-        assert_eq!(start_ticks(b"1 (a"), None);
-        assert_eq!(start_ticks(b"1 (a) S 1"), None);
     }
 }

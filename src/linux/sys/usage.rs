@@ -11,8 +11,7 @@ pub fn cpu_time() -> Result<Duration> {
     clock(libc::CLOCK_PROCESS_CPUTIME_ID)
 }
 
-/// Time since the machine started, suspended time included (`CLOCK_BOOTTIME`): the clock in which
-/// proc_pid_stat(5) counts `starttime`.
+/// Time since the machine started, suspended time included (`CLOCK_BOOTTIME`).
 ///
 /// # Errors
 /// The kernel has no such clock.
@@ -34,10 +33,14 @@ pub fn page_size() -> u64 {
     u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
 }
 
-/// Ticks a second in the times of proc_pid_stat(5); 100 on every Linux since 2.6.
-pub fn ticks_per_second() -> u64 {
-    // SAFETY: takes an integer and returns one; no pointer is involved.
-    u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).unwrap_or(100)
+/// The name of this machine, which in a pod is the name of the pod (gethostname(2)); `None` for one that is not UTF-8.
+pub fn hostname() -> Option<String> {
+    let mut name = [0u8; 65];
+    // SAFETY: `name` is a live buffer whose size is told; one byte is kept back for the end.
+    let result = unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len() - 1) };
+    super::done(result, "gethostname(...)", 0, 0).ok()?;
+    let end = name.iter().position(|byte| *byte == 0)?;
+    name.get(..end).and_then(|name| str::from_utf8(name).ok()).map(str::to_owned)
 }
 
 /// How many file descriptors this process may have open: the soft `RLIMIT_NOFILE`; `None` without a limit.

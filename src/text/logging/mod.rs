@@ -9,6 +9,7 @@ mod line;
 
 pub use file::RotatedFile;
 
+use crate::linux::sys::usage;
 use line::Line;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use std::fmt;
@@ -183,8 +184,7 @@ fn directive(text: &str) -> bool {
 
 /// The name of this machine, which in a pod is the name of the pod.
 pub fn hostname() -> String {
-    let file = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
-    let name = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty()).or_else(file);
+    let name = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty()).or_else(usage::hostname);
     name.map_or_else(|| "unknown".to_owned(), |name| name.trim().to_owned())
 }
 
