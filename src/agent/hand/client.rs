@@ -40,6 +40,7 @@ pub struct Seat {
 
 /// Asks the agent of this port for leave to inject: `words` are the type, milliseconds, "1" to insist or "0", and what
 /// it would do.
+#[inline(never)]
 pub fn register(port: u16, words: &[&str; 4]) -> Found {
     let name = name(port);
     let stream = match unix::connect(&name) {

@@ -126,6 +126,7 @@ impl Hands {
         waiting.map(|client| client.since + GREETING).chain(self.deaf).min()
     }
 
+    #[inline(never)]
     fn accept(&mut self) {
         self.deaf = self.deaf.filter(|until| Instant::now() < *until);
         if self.deaf.is_some() {
@@ -177,6 +178,7 @@ impl Client {
     }
 
     /// Takes in what has come; whether there may be more.
+    #[inline(never)]
     fn read(&mut self) -> bool {
         let mut block = [0; 4096];
         for _ in 0..TURN {
@@ -229,6 +231,7 @@ impl Agent {
     }
 
     /// One line of a client. Says whether the connection goes on.
+    #[inline(never)]
     fn told(&mut self, index: usize, line: &str, tick: u64) -> bool {
         let mut words = line.trim_end_matches('\n').splitn(5, '\t');
         let mut word = || words.next().unwrap_or_default();
@@ -274,6 +277,7 @@ impl Agent {
     }
 
     /// Somebody wants to inject: type, milliseconds, whether it insists, and what it would do.
+    #[inline(never)]
     fn asked(&mut self, index: usize, [kind, time, force, plan]: &[&str; 4], tick: u64) -> bool {
         let time = time.parse().ok().filter(|time| *time <= LONGEST);
         let (Some(kind), Some(time)) = (failures::kind(kind), time) else { return false };
@@ -319,6 +323,7 @@ impl Agent {
     }
 
     /// Why nothing should be injected by hand now. If nothing hinders or with `forced`, the injection is counted as begun.
+    #[inline(never)]
     fn hindrance(&mut self, forced: bool) -> Option<String> {
         let why = if let Some(why) = self.halts.text() {
             Some(format!("the agent is halted ({why})"))

@@ -76,6 +76,7 @@ impl Ends {
 ///
 /// # Errors
 /// It is no pipe, socket or terminal (exit 64).
+#[inline(never)]
 pub fn input() -> Result<File> {
     let input = std::io::stdin();
     let own = input.as_fd().try_clone_to_owned().doing("copy", "standard input")?;

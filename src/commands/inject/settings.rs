@@ -17,6 +17,7 @@ const DEFAULT: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// They cannot be used (exit 64): every problem, a line each, with the key that has it.
+#[inline(never)]
 pub fn read(parsed: &Parsed<'_>) -> Result<Config> {
     let kind = parsed.text("TYPE").unwrap_or_default();
     let mut text =
