@@ -6,19 +6,21 @@
 #   ./build.sh image          the scratch image, with docker, podman or buildah; without any, an archive of it
 #   ./build.sh bench          every bench
 #   ./build.sh size           the product's bytes by crate and by room of src/, and whether they are within the budget
+#   ./build.sh fuzz           what reads foreign bytes, each part for half a minute; ./build.sh fuzz cron: only that
 #   ./build.sh lint           format, clippy, shellcheck
 #   ./build.sh docs           the tables of keys in README.md, as the binary declares them
 #
-# Usage: build.sh [binary|image|run|test|bench|size|lint|docs] [options] [TIER...] [-- ARGUMENT...]
+# Usage: build.sh [binary|image|run|test|bench|size|fuzz|lint|docs] [options] [TIER...|TARGET...] [-- ARGUMENT...]
 #   --arch amd64|arm64|386|armv7|riscv64|all
 #                        for binary, image, size and test image (default: amd64); all: those that can be built here
 #   --tiny               for binary, image and size: the standard library rebuilt for size, without backtraces
 #   --oci [FILE]         image as an archive (default: dist/chaos-agent-VERSION-linux-ARCH.tar), made by sh, tar and
 #                        sha256sum alone, with SHA256SUMS and a list of its parts (SBOM) beside it
+#   --seconds N          for fuzz: how long each target is tried (default: 30)
 #   --no-install         install nothing; say what is missing
 #   --offline            use no network: cargo takes what it has, nothing is installed
 #   -h, --help           this text
-# Tiers: unit program pod image kernel ecosystem. What follows -- goes to the tests, the agent or the benches.
+# Tiers: unit program pod image kernel ecosystem. Targets: the folders of tests/fuzz. What follows -- goes to the tests, the agent or the benches.
 #
 # On a fresh Debian machine, as root, every command installs by package name what it needs and says so. Without
 # the rights or the network it says what to install; test then runs the tiers for which the machine has the
@@ -329,6 +331,7 @@ lint() {
     say "shellcheck of ${#scripts[@]} scripts"
     shellcheck -x "${scripts[@]}" || failed=1
     cargo fmt --check || failed=1
+    cargo fmt --check --manifest-path tests/fuzz/Cargo.toml || failed=1
     cargo clippy "${cargo_options[@]}" --all-targets -- -D warnings || failed=1
     # The tiers that a plain `cargo test` leaves alone are no part of --all-targets either.
     cargo clippy "${cargo_options[@]}" --test pod --test image --test kernel --test ecosystem -- -D warnings || failed=1
@@ -373,6 +376,11 @@ bench() {
         "$script" "${arguments[@]}" || { say "$script failed"; failed=1; }
     done
     [ $failed = 0 ] || die "a bench failed"
+}
+
+fuzz() { # targets
+    toolchain
+    FUZZ_SECONDS=$seconds tests/fuzz/run.sh "$@"
 }
 
 # --- tests --------------------------------------------------------------------------------------------
@@ -470,7 +478,7 @@ usage() {
 }
 
 main() {
-    local command="" tiers=()
+    local command="" tiers=() seconds=${FUZZ_SECONDS:-}
     while [ $# -gt 0 ]; do
         case $1 in
         -h | --help) usage ;;
@@ -482,6 +490,8 @@ main() {
             case ${2:-} in *.tar) archive=$2; shift ;; esac
             ;;
         --oci=*) oci=1 archive=${1#*=} ;;
+        --seconds) [ $# -gt 1 ] || usage "--seconds needs a value"; seconds=$2; shift ;;
+        --seconds=*) seconds=${1#*=} ;;
         --no-install) export NO_INSTALL=1 ;;
         --offline) export OFFLINE=1 NO_INSTALL=1 ;;
         --) shift; arguments=("$@"); break ;;
@@ -490,6 +500,8 @@ main() {
             if [ -z "$command" ]; then
                 command=$1
             elif [ "$command" = test ] && [[ " $TIERS " == *" $1 "* ]]; then
+                tiers+=("$1")
+            elif [ "$command" = fuzz ]; then
                 tiers+=("$1")
             else
                 usage "unknown word: $1"
@@ -502,6 +514,10 @@ main() {
     case ${command:-binary} in
     binary | image | run | bench | size | lint | docs) "${command:-binary}" ;;
     test) tests "${tiers[@]}" ;;
+    fuzz)
+        [[ $seconds =~ ^[0-9]*$ ]] || usage "--seconds takes a whole number, not $seconds"
+        fuzz "${tiers[@]}"
+        ;;
     *) usage "unknown command: $command" ;;
     esac
 }

@@ -19,6 +19,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 const REQUEST: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -29,6 +30,10 @@ const BLOCKS: usize = 40;
 const SCRAPES: usize = 100;
 const IDLE: usize = 500;
 const IDLE_TIME: Duration = Duration::from_secs(20);
+/// Clients that send ahead and never read, and the page that costs most.
+const AHEAD: usize = 400;
+const AHEAD_TIME: Duration = Duration::from_secs(10);
+const PAGE: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 /// Of a scrape where there is no C compiler.
 const ALONE: &str = "no cc: not compared with a bare server in C";
 
@@ -83,6 +88,9 @@ fn main() -> ExitCode {
     rows.row("500 idle connections, 20 s: slowest scrape", worst, 5000.0, "us");
     rows.row("500 idle connections, 20 s: memory growth", growth, 1024.0, "kB");
     rows.row("500 idle connections, 20 s: further threads", threads, 0.0, "");
+    let (worst, share) = agent.pipeline(&running);
+    rows.row("400 that send ahead and never read, 10 s: slowest scrape", worst, 50_000.0, "us");
+    rows.row("400 that send ahead and never read, 10 s: processor", share, 5.0, "%");
     rows.end()
 }
 
@@ -268,6 +276,49 @@ impl Served {
         }
         drop(idle);
         (worst, growth, further)
+    }
+}
+
+impl Served {
+    /// Slowest of the scrapes (us) and share of a processor (%) while 400 clients ask for pages without end and read
+    /// none; who is turned away comes back.
+    fn pipeline(&self, running: &Running) -> (f64, f64) {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (address, over) = (self.address, Arc::clone(&stop));
+        let clients = std::thread::spawn(move || {
+            let block = PAGE.repeat(100);
+            let mut clients: Vec<Option<TcpStream>> = (0..AHEAD).map(|_| None).collect();
+            while !over.load(Ordering::Relaxed) {
+                for client in &mut clients {
+                    let stream = match client {
+                        Some(stream) => stream,
+                        None => match TcpStream::connect_timeout(&address, Duration::from_millis(100)) {
+                            Ok(stream) => {
+                                stream.set_nonblocking(true).unwrap();
+                                client.insert(stream)
+                            }
+                            Err(_) => continue,
+                        },
+                    };
+                    match stream.write(&block) {
+                        Err(error) if error.kind() != ErrorKind::WouldBlock => *client = None,
+                        _ => {}
+                    }
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        std::thread::sleep(Duration::from_secs(1));
+        let (began, before) = (Instant::now(), cpu_time(running.0.id()));
+        let mut worst = 0f64;
+        while began.elapsed() < AHEAD_TIME {
+            worst = worst.max(self.scrapes(1, false)[0]);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let share = (cpu_time(running.0.id()) - before) / micros(began) * 100.0;
+        stop.store(true, Ordering::Relaxed);
+        clients.join().unwrap();
+        (worst, share)
     }
 }
 

@@ -17,11 +17,12 @@
 //! 2 linux
 //! 1 error
 //!
-//! linux 3 cgroup command proc tc watch
+//! linux 4 route
+//! linux 3 cgroup claim command plain proc tc trusted watch
 //! linux 2 ability
 //! linux 1 sys
 //! text 2 logging
-//! text 1 civil json output
+//! text 1 civil json output redact
 //! exporter 2 http
 //! exporter 1 metrics
 //! revert 2 guard

@@ -1,9 +1,10 @@
 //! The audit trail: one JSON object a line for every decision and every outcome, to a file, the log or both.
 
-use crate::error::Error;
-use crate::text::logging::RotatedFile;
+use crate::text::civil::timestamp;
+use crate::text::json::Object;
+use crate::text::logging::{Queue, RotatedFile};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
 /// Size in bytes at which the file is rotated.
 const MAX_SIZE: u64 = 10 << 20;
@@ -15,21 +16,18 @@ const TARGET: &str = "audit";
 /// Where the trail goes.
 #[derive(Default)]
 pub struct Audit {
-    file: Option<Mutex<RotatedFile>>,
+    file: Option<Queue>,
     log: bool,
 }
 
 impl Audit {
-    /// A trail to a file, the log, both or nowhere. The second value says why the file cannot be opened now; it
-    /// is tried again with later lines.
-    pub fn new(path: Option<&Path>, log: bool) -> (Audit, Option<Error>) {
-        let mut trouble = None;
+    /// A trail to a file, the log, both or nowhere. A file that cannot be opened is told in the log and tried again.
+    pub fn new(path: Option<&Path>, log: bool) -> Audit {
         let file = path.map(|path| {
-            let mut file = RotatedFile::new(path.to_owned(), MAX_SIZE, BACKUPS);
-            trouble = file.open().err();
-            Mutex::new(file)
+            let file = RotatedFile::new(path.to_owned(), MAX_SIZE, BACKUPS);
+            Queue::new(file.into_sink(|why| log::error!("the audit trail: {why}")))
         });
-        (Audit { file, log }, trouble)
+        Audit { file, log }
     }
 
     /// Whether anybody listens; what nobody hears need not be written.
@@ -44,9 +42,10 @@ impl Audit {
         }
         let Some(file) = &self.file else { return };
         json.push('\n');
-        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(why) = file.write(&json) {
-            log::warn!("the audit trail: {why}");
-        }
+        file.push(json, &|lost| {
+            let mut line = Object::new();
+            line.text("time", &timestamp(SystemTime::now())).text("event", "lost").whole("lines", lost);
+            line.end() + "\n"
+        });
     }
 }

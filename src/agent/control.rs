@@ -1,14 +1,20 @@
 //! What a person asks of a running agent, by signals and files, and the loop's answer to it.
 
-use super::Agent;
 use super::injector::Why;
-use crate::error::{Context, Result};
-use crate::linux::sys::{bell, event::EventFd};
-use crate::linux::watch::Files;
+use super::look::{self, Found, LIMIT, Looker};
+use super::{Agent, gone};
+use crate::config;
+use crate::error::{Context, Error, Result};
+use crate::linux::plain;
+use crate::linux::sys::{bell, event::EventFd, inotify::Inotify};
+use crate::linux::watch::File;
 use crate::steady::Verdict;
+use crate::text::logging;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 /// Rung by signals and by everybody else who wants the loop to look; for as long as the process lives.
 static BELL: OnceLock<Arc<EventFd>> = OnceLock::new();
@@ -25,49 +31,108 @@ pub fn bell() -> Result<&'static Arc<EventFd>> {
     Ok(BELL.get_or_init(|| Arc::new(fresh)))
 }
 
+/// Something that is looked at.
+struct Looked {
+    looker: Looker,
+    /// The look that the next tick waits for.
+    wanted: u64,
+    /// Whether its silence was told.
+    silent: bool,
+}
+
+impl Looked {
+    fn new(bell: &Arc<EventFd>, look: impl Fn() -> Option<Found> + Send + Sync + 'static) -> Looked {
+        let looker = Looker::new(bell, look);
+        looker.ask();
+        Looked { looker, wanted: 0, silent: false }
+    }
+
+    /// Whether it has just become silent (true) or has just answered again (false).
+    fn turned(&mut self) -> Option<bool> {
+        let silent = self.looker.is_silent();
+        (std::mem::replace(&mut self.silent, silent) != silent).then_some(silent)
+    }
+
+    /// What was found, or that nothing is any more, in these words.
+    fn news(&mut self, silence: impl FnOnce() -> Error) -> Option<Found> {
+        let turned = self.turned();
+        self.looker.take().or_else(|| (turned == Some(true)).then(|| Err(silence())))
+    }
+}
+
+/// The config's file and what its next look is to do.
+struct ConfigFile {
+    file: File,
+    /// Its folder told of a change.
+    told: AtomicBool,
+    /// It is read whether it has changed or not.
+    read: AtomicBool,
+}
+
+/// Places in [`Control::looked`]: what a tick waits for, and the config.
+const HALT: usize = 0;
+const GONE: usize = 1;
+const CONFIG: usize = 2;
+
 /// The files and signals that the loop listens to.
 pub struct Control {
     bell: &'static Arc<EventFd>,
-    paths: Vec<PathBuf>,
-    files: Files,
-    /// Numbers of the config and of the halt file in `files`.
-    config: Option<usize>,
-    halt: Option<usize>,
-    /// Whether the config was never looked at: it may have changed between its loading and the first look.
-    unseen: bool,
+    inotify: Option<Arc<Inotify>>,
+    config: Option<Arc<ConfigFile>>,
+    halt: Option<Arc<File>>,
+    names: Vec<String>,
+    looked: [Option<Looked>; 3],
+    proc: PathBuf,
 }
 
 impl Control {
-    /// Listens from now on.
+    /// Listens from now on. `proc` is where `/proc` is.
     ///
     /// # Errors
     /// Signals cannot be handled.
-    pub fn new(config: Option<&Path>, halt: Option<&Path>) -> Result<Control> {
+    pub fn new(config: Option<&Path>, agent: &config::Agent, proc: &Path) -> Result<Control> {
         let bell = bell()?;
         let signals = [libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2];
         bell::watch(&signals, bell).doing("handle", "SIGHUP, SIGUSR1 and SIGUSR2")?;
         let mut control = Control {
             bell,
-            paths: Vec::new(),
-            files: Files::default(),
+            inotify: Inotify::new().ok().map(Arc::new),
             config: None,
             halt: None,
-            unseen: true,
+            names: Vec::new(),
+            looked: [None, None, None],
+            proc: proc.to_owned(),
         };
-        control.watch(config, halt);
+        control.follow(agent);
+        if let Some(path) = config {
+            control.follow_config(path);
+        }
         Ok(control)
     }
 
-    /// Watches these files instead; nothing happens if they are the same.
-    pub fn watch(&mut self, config: Option<&Path>, halt: Option<&Path>) {
-        let paths: Vec<&Path> = config.into_iter().chain(halt).collect();
-        if self.paths.iter().map(PathBuf::as_path).eq(paths.iter().copied()) {
-            return;
+    fn follow_config(&mut self, path: &Path) {
+        let file = File::new(path, self.inotify.clone());
+        // It may have changed between its loading and the first look.
+        let state = Arc::new(ConfigFile { file, told: AtomicBool::default(), read: AtomicBool::new(true) });
+        self.config = Some(Arc::clone(&state));
+        self.looked[CONFIG] = Some(Looked::new(self.bell, move || state.look()));
+    }
+
+    /// Looks at what this config names; nothing happens where that is the same as before.
+    pub fn follow(&mut self, agent: &config::Agent) {
+        let halt = agent.halt_file.as_deref();
+        if self.halt.as_ref().map(|file| file.path()) != halt {
+            self.halt = halt.map(|path| Arc::new(File::new(path, self.inotify.clone())));
+            let look = |file: Arc<File>| Looked::new(self.bell, move || Some(look_at_halt_file(&file)));
+            self.looked[HALT] = self.halt.clone().map(look);
         }
-        self.files = Files::new(&paths);
-        self.config = config.map(|_| 0);
-        self.halt = halt.map(|_| usize::from(config.is_some()));
-        self.paths = paths.into_iter().map(Path::to_owned).collect();
+        if self.names != agent.rest_when_gone {
+            self.names.clone_from(&agent.rest_when_gone);
+            let (names, proc) = (self.names.clone(), self.proc.clone());
+            let there = !names.is_empty();
+            self.looked[GONE] =
+                there.then(|| Looked::new(self.bell, move || Some(gone::look(&proc, &names))));
+        }
     }
 
     /// Readable when somebody rang.
@@ -77,15 +142,89 @@ impl Control {
 
     /// Readable when a watched file may have changed.
     pub fn files(&self) -> Option<BorrowedFd<'_>> {
-        self.files.fd()
+        self.inotify.as_ref().map(|inotify| inotify.as_fd())
     }
 
-    /// Whether the config's content may have changed.
-    fn config_changed(&mut self) -> bool {
-        let Some(index) = self.config else { return false };
-        // Where nothing tells of the end of a writer, waiting for it would be waiting for the next tick.
-        let patient = self.files.fd().is_some();
-        std::mem::take(&mut self.unseen) || self.files.changed(index, patient)
+    /// Has everything looked at that a tick depends on.
+    pub fn ask(&mut self) {
+        for looked in self.looked.iter_mut().flatten() {
+            looked.looker.ask();
+            looked.wanted = looked.looker.asked();
+        }
+    }
+
+    /// Whether what may forbid the faults of a tick was looked at since [`Control::ask`], or will not answer.
+    pub fn is_answered(&self) -> bool {
+        let mut waited_for = self.looked[..CONFIG].iter().flatten();
+        waited_for.all(|looked| looked.looker.is_done(looked.wanted) || looked.looker.is_silent())
+    }
+
+    /// Whether nothing is being looked at.
+    pub fn is_idle(&self) -> bool {
+        self.looked.iter().flatten().all(|looked| looked.looker.is_idle())
+    }
+
+    /// When somebody who was asked will have been silent for too long.
+    pub fn until(&self) -> Option<Instant> {
+        let untold = self.looked.iter().flatten().filter(|looked| !looked.silent);
+        untold.filter_map(|looked| looked.looker.until()).min()
+    }
+
+    /// Has those files looked at of which their folders tell something.
+    fn listen(&mut self) {
+        let events = self.inotify.as_ref().map(|inotify| inotify.events()).unwrap_or_default();
+        for event in &events {
+            if self.halt.as_ref().is_some_and(|file| file.is_meant(event)) {
+                self.look(HALT);
+            }
+            if let Some(config) = self.config.as_ref().filter(|config| config.file.is_meant(event)) {
+                config.told.store(true, Ordering::Release);
+                self.look(CONFIG);
+            }
+        }
+    }
+
+    fn look(&self, which: usize) {
+        if let Some(looked) = &self.looked[which] {
+            looked.looker.ask();
+        }
+    }
+
+    /// Has the config read even if it is the same.
+    fn read_config(&self) {
+        if let Some(config) = &self.config {
+            config.read.store(true, Ordering::Release);
+            self.look(CONFIG);
+        }
+    }
+
+    /// What is new about one of the places.
+    fn news(&mut self, which: usize, silence: impl FnOnce() -> Error) -> Option<Found> {
+        self.looked[which].as_mut().and_then(|looked| looked.news(silence))
+    }
+}
+
+impl ConfigFile {
+    /// The content, if it may be another one than at the last look.
+    fn look(&self) -> Option<Found> {
+        let told = self.told.swap(false, Ordering::AcqRel);
+        let read = self.read.swap(false, Ordering::AcqRel);
+        let changed = self.file.changed(told);
+        let content = (changed || read).then(|| config::read(self.file.path()));
+        // What kept it from being read may go without the file changing.
+        self.read.fetch_or(matches!(content, Some(Err(_))), Ordering::AcqRel);
+        content
+    }
+}
+
+/// That it is there, or that nobody can know that it is not, is in the way of every fault.
+fn look_at_halt_file(file: &File) -> Found {
+    file.watch();
+    let path = file.path().display();
+    match plain::is_there(file.path()) {
+        Ok(false) => Ok(Vec::new()),
+        Ok(true) => Err(Error::refused(format!("{path} is there"))),
+        Err(error) => Err(Error::refused(format!("{path} cannot be looked at: {error}"))),
     }
 }
 
@@ -93,9 +232,7 @@ impl Agent {
     /// Looks at everything that somebody may have asked for. Says whether there is another config.
     pub(super) fn attend(&mut self, control: &mut Control) -> bool {
         control.bell.clear();
-        control.files.listen();
         let came = bell::take();
-        let mut reloaded = false;
         // Halts first: they must not wait for a config to be read.
         if came(libc::SIGUSR1) {
             self.halt("signal", Some("SIGUSR1; SIGUSR2 resumes".to_owned()));
@@ -105,17 +242,39 @@ impl Agent {
         if came(libc::SIGUSR2) {
             self.halt("signal", None);
         }
-        self.look_at_halt_file(control);
-        self.look_at_steady_state();
-        if came(libc::SIGHUP) || control.config_changed() {
-            reloaded = self.reload(came(libc::SIGHUP));
-            if reloaded {
-                control.watch(self.source.as_deref(), self.config.agent.halt_file.as_deref());
-                self.look_at_halt_file(control);
-                self.look_at_steady_state();
+        control.listen();
+        if came(libc::SIGHUP) {
+            logging::reopen();
+            self.forced = true;
+            control.read_config();
+            if control.config.is_none() {
+                log::warn!("the built-in config is not loaded again");
             }
         }
+        self.look_at_obstacles(control);
+        self.look_at_steady_state();
+        let reloaded = self.look_at_config(control);
+        if reloaded {
+            control.follow(&self.config.agent);
+            self.look_at_obstacles(control);
+            self.look_at_steady_state();
+        }
         reloaded
+    }
+
+    /// Takes over another config if there is one.
+    fn look_at_config(&mut self, control: &mut Control) -> bool {
+        let (Some(looked), Some(config)) = (&mut control.looked[CONFIG], &control.config) else {
+            return false;
+        };
+        let (found, turned) = (looked.looker.take(), looked.turned());
+        match turned {
+            Some(true) => self.refuse(look::silent(config.file.path(), LIMIT).to_string()),
+            // Whatever was said about it is to be said anew.
+            Some(false) if found.is_none() => control.read_config(),
+            _ => {}
+        }
+        found.is_some_and(|content| self.reload(content))
     }
 
     /// Halts while the application is not well, and waits for a first good answer.
@@ -134,10 +293,24 @@ impl Agent {
         self.halt("steady_state", broken);
     }
 
-    fn look_at_halt_file(&mut self, control: &Control) {
-        let there = control.halt.filter(|index| control.files.exists(*index));
-        let path = there.and_then(|index| control.paths.get(index));
-        self.halt("file", path.map(|path| format!("{} is there", path.display())));
+    /// Halts while the halt file is there, or while nobody can know that it is not; rests likewise without the
+    /// application.
+    fn look_at_obstacles(&mut self, control: &mut Control) {
+        let reason = |found: Found| found.err().map(|error| error.to_string());
+        let path = self.config.agent.halt_file.as_deref().unwrap_or(Path::new("")).display();
+        let silence =
+            || Error::refused(format!("{path}: its file system has not answered for {} s", LIMIT.as_secs()));
+        match (control.halt.is_some(), control.news(HALT, silence)) {
+            (false, _) => self.halt("file", None),
+            (_, Some(found)) => self.halt("file", reason(found)),
+            _ => {}
+        }
+        let silence = || Error::refused("agent.rest_when_gone: the processes cannot be listed");
+        match control.news(GONE, silence) {
+            _ if control.names.is_empty() => self.rest_without(None),
+            Some(found) => self.rest_without(reason(found)),
+            None => {}
+        }
     }
 
     /// Ends what runs because the agent was halted, or the application is not well.

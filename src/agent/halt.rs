@@ -8,7 +8,7 @@ pub(super) static HALTED: Family =
     Family::gauge("chaos_halted", "Whether the dice rest for this reason (1) or not (0).", &["reason"]);
 
 /// Every reason, as the values of the label.
-const REASONS: [&str; 5] = ["config", "file", "signal", "steady_state", "stop_after"];
+const REASONS: [&str; 6] = ["config", "file", "gone", "signal", "steady_state", "stop_after"];
 
 /// The reasons that hold, each with what is known about it.
 #[derive(Debug, Default)]
@@ -25,13 +25,18 @@ impl Halts {
         self.0.first().map(|(reason, detail)| format!("{reason}: {detail}"))
     }
 
-    /// Sets or lifts one reason; says whether that changed anything.
+    /// Sets or lifts one reason; says whether that is another state than before. What is known about a reason that
+    /// goes on is kept up to date.
     fn set(&mut self, reason: &'static str, detail: Option<String>) -> bool {
         let known = self.0.iter().position(|(other, _)| *other == reason);
         match (known, detail) {
             (None, Some(detail)) => self.0.push((reason, detail)),
             (Some(index), None) => _ = self.0.remove(index),
-            _ => return false,
+            (Some(index), Some(detail)) => {
+                self.0[index].1 = detail;
+                return false;
+            }
+            (None, None) => return false,
         }
         true
     }
@@ -49,6 +54,9 @@ impl Agent {
     pub(super) fn halt(&mut self, reason: &'static str, detail: Option<String>) {
         let text = detail.clone();
         if !self.halts.set(reason, detail) {
+            if text.is_some() {
+                self.injector.board.set_halts(self.halts.0.clone());
+            }
             return;
         }
         // First what must happen at once.

@@ -2,7 +2,7 @@
 
 use crate::agent::audit::Audit;
 use crate::agent::hand::Seat;
-use crate::board::{Board, Live, Past, outcome_members};
+use crate::board::{Board, Live, PLAN, Past, outcome_members};
 use crate::cancel::Cancel;
 use crate::config::{self, Entry};
 use crate::dice::Roll;
@@ -15,6 +15,7 @@ use crate::linux::sys::thread;
 use crate::revert::guard::Guard;
 use crate::text::civil::timestamp;
 use crate::text::json::Object;
+use crate::text::redact::cut;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -235,6 +236,11 @@ impl Injector {
         }
     }
 
+    /// Whether there is an audit trail.
+    pub(super) fn is_heard(&self) -> bool {
+        self.audit.read().unwrap_or_else(PoisonError::into_inner).is_on()
+    }
+
     /// Adds a decision of the dice to the audit trail.
     pub fn decision(&self, entry: &Entry, moment: Moment, roll: Roll, what: &str, reason: Option<&str>) {
         self.event("decision", |line| {
@@ -328,12 +334,12 @@ impl Injector {
             kind: entry.kind.name,
             by_hand: false,
             tick: run.tick,
-            plan: self.plan(entry, failure),
+            plan: cut(self.plan(entry, failure), PLAN),
             started: SystemTime::now(),
             since: Instant::now(),
             duration: entry.duration,
             active: Mutex::new(None),
-            facts: Arc::new(Facts::default()),
+            facts: Arc::new(Facts::new(self.is_heard())),
         });
         self.board.begin(&live);
         let what = if run.dry_run { "dry run" } else { "injecting" };

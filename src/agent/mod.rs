@@ -5,10 +5,13 @@
 
 pub mod audit;
 mod control;
+mod gone;
 mod halt;
 mod hand;
 mod injector;
+pub mod look;
 mod prepare;
+mod readiness;
 mod reload;
 mod roll;
 mod times;
@@ -33,6 +36,7 @@ use control::Control;
 use halt::Halts;
 use hand::Hands;
 use injector::Running;
+use readiness::Readiness;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -48,6 +52,8 @@ pub struct Options {
     pub config: Config,
     /// Where it came from, to be looked at again; `None` for the built-in one.
     pub source: Option<PathBuf>,
+    /// Why what is there cannot be used, so that the agent rests on a config without entries until it can.
+    pub unusable: Option<String>,
     /// Whether nothing is injected whatever a config says.
     pub dry_run: bool,
     /// Of the dice, where the config names none.
@@ -70,8 +76,15 @@ pub struct Agent {
     /// Who injects by hand.
     hands: Hands,
     times: Times,
-    /// The bytes that were last found to be no config, and what was said about them.
+    /// What was last said about a config that cannot be used.
     refused: Option<String>,
+    /// Whether there was no config yet that can be used.
+    idle: bool,
+    /// Whether SIGHUP asked for the next config, be it the same.
+    forced: bool,
+    readiness: Readiness,
+    /// Why the dice rest: the application is not there.
+    gone: Option<String>,
     resting: Option<Rest>,
     /// The probes of the application's health, if there are any.
     steady: Option<Steady>,
@@ -85,10 +98,11 @@ impl Agent {
     /// # Errors
     /// No file descriptor is left.
     pub fn new(options: Options, metrics: Arc<Metrics>, board: Arc<Board>) -> Result<Agent> {
-        let Options { mut config, source, dry_run, seed, on_reload } = options;
+        let Options { mut config, source, unusable, dry_run, seed, on_reload } = options;
         config.agent.dry_run |= dry_run;
         let times = Times::new(config.agent.interval);
         let injector = Arc::new(Injector::new(&config.agent, metrics, board)?);
+        let readiness = Readiness::new(&injector, control::bell()?);
         let mut agent = Agent {
             seed: config.agent.seed.unwrap_or(seed),
             config,
@@ -102,11 +116,18 @@ impl Agent {
             hands: Hands::default(),
             times,
             refused: None,
+            idle: unusable.is_some(),
+            forced: false,
+            readiness,
+            gone: None,
             resting: None,
             steady: None,
             waiting: None,
         };
         agent.begin();
+        if let Some(why) = unusable {
+            agent.refuse(why);
+        }
         Ok(agent)
     }
 
@@ -116,17 +137,22 @@ impl Agent {
     /// # Errors
     /// Signals cannot be handled; nothing was injected.
     pub fn run(mut self, stop: &Cancel) -> Result<bool> {
-        let mut control = Control::new(self.source.as_deref(), self.config.agent.halt_file.as_deref())?;
+        let proc = &self.injector.host.proc;
+        let mut control = Control::new(self.source.as_deref(), &self.config.agent, proc)?;
         self.prepare();
         self.hands.listen(self.config.agent.metrics.port);
         self.look_around();
         self.probe();
         self.times = Times::new(self.config.agent.interval);
-        let (mut tick, mut due) = (0, true);
+        let (mut tick, mut due, mut asked) = (0, true, false);
         let mut starting = 2;
         loop {
             self.injector.ended.clear();
             self.reap();
+            if due && !asked {
+                control.ask();
+                asked = true;
+            }
             if self.attend(&mut control) {
                 // Another interval begins with a tick of its own; the number of the next stays the next.
                 let interval = self.config.agent.interval;
@@ -135,10 +161,13 @@ impl Agent {
                 }
             }
             self.hear(tick.saturating_sub(1));
-            if due {
+            // A tick waits for the answers that may forbid its faults; nothing else does.
+            if due && asked && control.is_answered() {
                 self.hands.listen(self.config.agent.metrics.port);
+                self.hands.open();
                 self.tick(tick);
                 tick = self.times.next(tick);
+                (due, asked) = (false, false);
             }
             let next = self.times.when(tick);
             self.injector.board.set_tick(tick.saturating_sub(1), next, self.resting());
@@ -148,14 +177,15 @@ impl Agent {
             if stop.is_cancelled() {
                 return Ok(self.stop());
             }
-            if starting > 0 {
+            if starting > 0 && !due && control.is_idle() && self.readiness.is_idle() {
                 // Nothing of the start is needed any more, and the agent rests most of its life. Once more after the
                 // first rest: where processors are few, the other threads begin only then.
                 starting -= 1;
                 image::give_back();
             }
-            let first = next.into_iter().chain(self.hands.deadline()).min();
-            let left = first.map(|first| first.saturating_duration_since(Instant::now()));
+            let until =
+                next.filter(|_| !due).into_iter().chain(control.until()).chain(self.hands.deadline()).min();
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             let files = control.files().map_or(-1, |fd| fd.as_raw_fd());
             let mut rows = vec![
                 poll::row(stop.as_fd().as_raw_fd(), libc::POLLIN),
@@ -169,7 +199,7 @@ impl Agent {
             if stop.is_cancelled() {
                 return Ok(self.stop());
             }
-            due = next.is_some_and(|next| Instant::now() >= next);
+            due |= next.is_some_and(|next| Instant::now() >= next);
         }
     }
 
@@ -246,10 +276,7 @@ impl Agent {
     /// Where the audit trail goes from now on.
     fn open_audit(&self) {
         let agent = &self.config.agent;
-        let (audit, trouble) = Audit::new(agent.audit_file.as_deref(), agent.audit_log);
-        if let Some(error) = trouble {
-            log::error!("the audit trail: {error}");
-        }
+        let audit = Audit::new(agent.audit_file.as_deref(), agent.audit_log);
         self.injector.set_audit(audit);
     }
 

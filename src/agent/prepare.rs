@@ -24,12 +24,13 @@ impl Agent {
             seed: self.seed,
             source,
             hash: *hash,
+            idle: self.idle,
             dry_run: agent.dry_run,
             interval: agent.interval,
             loaded: Some(SystemTime::now()),
         });
         injector.event("start", |line| {
-            line.text("version", env!("CARGO_PKG_VERSION")).whole("seed", self.seed);
+            line.text("version", env!("CARGO_PKG_VERSION")).seed(self.seed);
             line.number("interval_seconds", agent.interval.as_secs_f64());
             line.text("config_hash", &format!("{hash:016x}")).truth("dry_run", agent.dry_run);
         });

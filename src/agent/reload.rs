@@ -3,21 +3,18 @@
 
 use super::injector::Why;
 use super::{Agent, halt};
-use crate::board::Ready;
 use crate::config::{self, Entry, Loaded};
-use crate::doctor;
+use crate::error::Result;
 use crate::text::logging;
 use std::sync::Arc;
 
 impl Agent {
-    /// Reads the config again and takes it over if it is another one and right; with `forced` also if it is the
-    /// same. Says whether it was taken over.
-    pub(super) fn reload(&mut self, forced: bool) -> bool {
-        let Some(path) = self.source.clone() else {
-            log::warn!("the built-in config is not loaded again");
-            return false;
-        };
-        match config::load(Some(&path)) {
+    /// Takes over what was read from the config's file if it is another config and right; after a SIGHUP also if it is
+    /// the same. Says whether it was taken over.
+    pub(super) fn reload(&mut self, content: Result<Vec<u8>>) -> bool {
+        let Some(path) = self.source.as_deref() else { return false };
+        let forced = std::mem::take(&mut self.forced);
+        match config::understand(path, content) {
             Ok(loaded) if loaded.config.hash == self.config.hash && !forced && self.refused.is_none() => {
                 false
             }
@@ -33,12 +30,15 @@ impl Agent {
     }
 
     /// Keeps the old config; says why once, however often the same file is looked at.
-    fn refuse(&mut self, why: String) {
+    pub(super) fn refuse(&mut self, why: String) {
         self.injector.metrics.reloaded(false);
         if self.refused.as_ref() == Some(&why) {
             return;
         }
-        log::error!("the new config is not used, the old one stays:\n{why}");
+        match self.idle {
+            true => log::error!("there is no config to use; nothing is injected until there is:\n{why}"),
+            false => log::error!("the new config is not used, the old one stays:\n{why}"),
+        }
         self.injector.board.set_reload_error(&why);
         self.note("reload_failed", &why);
         self.refused = Some(why);
@@ -59,6 +59,7 @@ impl Agent {
         self.keep_entries();
         self.seed = self.config.agent.seed.unwrap_or(self.seed);
         self.refused = None;
+        let first = std::mem::take(&mut self.idle);
         if self.config.logging != old.logging {
             for text in logging::init(&self.config.logging) {
                 log::warn!("{text}");
@@ -73,7 +74,10 @@ impl Agent {
         }
         self.announce();
         self.hands.listen(self.config.agent.metrics.port);
-        self.ensure_guard();
+        match first {
+            true => self.prepare(),
+            false => self.ensure_guard(),
+        }
         self.look_around();
         self.probe();
         (self.on_reload)(&self.config.agent);
@@ -82,26 +86,10 @@ impl Agent {
         self.apply_halt();
     }
 
-    /// Says of each entry whether it could be injected now, in the log, the metrics and on the board.
+    /// Says of each entry whether it could be injected now, in the log, the metrics and on the board. Some look at file
+    /// systems and ask name servers; nothing waits for that.
     pub(super) fn look_around(&self) {
-        let injector = &self.injector;
-        let enabled = || self.config.entries.iter().filter(|entry| entry.enabled);
-        let subjects: Vec<doctor::Subject<'_>> = enabled()
-            .filter_map(|entry| Some((entry.kind.name, entry.name(), entry.failure.as_deref()?)))
-            .collect();
-        // A dry run touches nothing, not even what makes the kernel load a module.
-        let found = match self.config.agent.dry_run {
-            true => doctor::glance(&subjects, &injector.host),
-            false => doctor::readiness(&subjects, &injector.host),
-        };
-        doctor::publish(&found, &injector.metrics);
-        let ready = found.into_iter().map(|one| Ready {
-            entry: one.name.to_owned(),
-            kind: one.failure_type,
-            looked: one.looked,
-            what: one.result.map_err(|error| error.to_string()),
-        });
-        injector.board.set_ready(ready.collect());
+        self.readiness.look(&self.config);
     }
 
     /// Entries that did not change stay the very same, so that what they remember stays too.

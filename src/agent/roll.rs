@@ -17,7 +17,7 @@ impl Agent {
         let moment = self.times.moment(tick);
         let rests = self.decider.rests(&self.config.agent.limits, moment);
         self.rest(rests);
-        if rests.is_some() || self.waiting.is_some() || self.halts.any() {
+        if rests.is_some() || self.idle || self.gone.is_some() || self.waiting.is_some() || self.halts.any() {
             return;
         }
         for index in 0..self.config.entries.len() {
@@ -82,11 +82,25 @@ impl Agent {
         self.injector.metrics.set(&halt::HALTED, &["stop_after"], f64::from(over));
     }
 
+    /// Notes why the application is taken for gone, and says it when that changes.
+    pub(super) fn rest_without(&mut self, reason: Option<String>) {
+        if reason == self.gone {
+            return;
+        }
+        match &reason {
+            Some(reason) => log::info!("{reason}: the dice rest"),
+            None => log::info!("the application is there: the dice are rolled"),
+        }
+        self.injector.metrics.set(&halt::HALTED, &["gone"], f64::from(reason.is_some()));
+        self.gone = reason;
+    }
+
     pub(super) fn resting(&self) -> Option<String> {
         match self.resting {
             Some(Rest::Schedule) => Some("outside of agent.schedule".to_owned()),
             Some(Rest::StopAfter) => Some("agent.stop_after is reached".to_owned()),
-            None => self.waiting.clone(),
+            None if self.idle => Some("there is no config to use yet".to_owned()),
+            None => self.gone.clone().or_else(|| self.waiting.clone()),
         }
     }
 }

@@ -9,12 +9,16 @@ use std::time::Instant;
 
 /// Victims and commands that are listed of an injection under way, and of one that ended: an answer has an end
 /// (256 KiB), and the audit trail has them all.
-const SHOWN_ACTIVE: usize = 100;
-const SHOWN_PAST: usize = 5;
+pub const SHOWN_ACTIVE: usize = 100;
+pub const SHOWN_PAST: usize = 5;
 
 impl Board {
     /// The whole board as one JSON object.
     pub fn json(&self) -> String {
+        self.kept(0, || self.json_now())
+    }
+
+    fn json_now(&self) -> String {
         let state = self.lock();
         let about = &state.about;
         let mut config = Object::new();
@@ -29,7 +33,7 @@ impl Board {
             state.next.map_or(f64::NAN, |next| next.saturating_duration_since(Instant::now()).as_secs_f64());
         let mut object = Object::new();
         object.whole("pid", std::process::id().into());
-        object.text("version", about.version).whole("seed", about.seed);
+        object.text("version", about.version).seed(about.seed);
         object.text("started", &timestamp(self.started)).raw("config", &config.end());
         object.truth("dry_run", about.dry_run).number("interval_seconds", about.interval.as_secs_f64());
         object.whole("tick", state.tick).number("next_tick_in_seconds", next);
@@ -45,7 +49,7 @@ impl Board {
 
 fn active(live: &Arc<Live>) -> String {
     let mut object = Object::new();
-    who(&mut object, live, SHOWN_ACTIVE);
+    who(&mut object, live, &live.facts.get(SHOWN_ACTIVE).map(|list| list.lines));
     let remaining = live.remaining();
     object.truth("in_force", remaining.is_some());
     object.number("remaining_seconds", remaining.map_or(f64::NAN, |left| left.as_secs_f64()));
@@ -75,27 +79,27 @@ fn ready(ready: &Ready) -> String {
 
 fn outcome(past: &Past) -> String {
     let mut object = Object::new();
-    members(&mut object, past, SHOWN_PAST);
+    members(&mut object, past, &past.live.facts.get(SHOWN_PAST).map(|list| list.lines));
     object.end()
 }
 
-/// `most` is how many victims and commands are listed at most.
-fn who(object: &mut Object, live: &Live, most: usize) {
+/// `lists` are victims and commands.
+fn who(object: &mut Object, live: &Live, lists: &[Vec<String>; 2]) {
     object.text("entry", &live.entry).text("type", live.kind).whole("tick", live.tick);
     object.optional("by", live.by_hand.then_some("inject"));
     object.text("started", &timestamp(live.started)).text("what", &live.plan);
-    let (victims, commands) = live.facts.get();
-    object.texts("victims", victims.iter().take(most).map(String::as_str));
-    object.texts("tc", commands.iter().take(most).map(String::as_str));
+    for (name, list) in ["victims", "tc"].into_iter().zip(lists) {
+        object.texts(name, list.iter().map(String::as_str));
+    }
 }
 
-/// Adds all that there is to say about an injection that ended, for the audit trail.
+/// Adds all that there is to say about an injection that ended, for the audit trail, and forgets what only that tells.
 pub fn outcome_members(object: &mut Object, past: &Past) {
-    members(object, past, usize::MAX);
+    members(object, past, &past.live.facts.take_trail());
 }
 
-fn members(object: &mut Object, past: &Past, most: usize) {
-    who(object, &past.live, most);
+fn members(object: &mut Object, past: &Past, lists: &[Vec<String>; 2]) {
+    who(object, &past.live, lists);
     object.text("status", past.status.name()).optional("reason", past.reason.as_deref());
     object.truth("verified", past.verified).truth("reverted", past.reverted);
     object.number("held_seconds", past.held.map_or(f64::NAN, |held| held.as_secs_f64()));
@@ -118,7 +122,7 @@ mod tests {
             board.end(ended);
         }
         let running = live("now", 61);
-        (0..5000).for_each(|number| running.facts.victim(format!("process {number} (with-a-name)")));
+        (0..5000).for_each(|number| running.facts.victim(format!("process {number} (with-a-name)"), None));
         board.begin(&running);
         let text = board.json();
         assert!(
@@ -132,6 +136,7 @@ mod tests {
     fn the_board_reads_back_as_what_was_put_on_it() {
         let board = Board::default();
         board.set_about(About {
+            idle: false,
             version: "1.2.3",
             seed: u64::MAX,
             source: "/app/config.yaml".to_owned(),
@@ -149,7 +154,7 @@ mod tests {
             what: Err("no \"eth0\"".into()),
         }]);
         let running = live("now", 7);
-        running.facts.victim("4711 (redis)".to_owned());
+        running.facts.victim("4711 (redis)".to_owned(), None);
         board.begin(&running);
         board.end(past("first", 1, Status::Success, None));
         board.end(past("second", 2, Status::Failed, Some("it broke")));
@@ -162,6 +167,7 @@ mod tests {
             })
         };
         assert_eq!(get("seed").as_u64(), Some(u64::MAX));
+        assert_eq!(get("seed_text").as_str(), Some("18446744073709551615"));
         assert_eq!(get("config/hash").as_str(), Some("00000000000000ab"));
         assert_eq!((get("tick").as_u64(), get("halted").as_bool()), (Some(7), Some(true)));
         assert_eq!(get("halts/0/detail").as_str(), Some("/run/halt is there"));

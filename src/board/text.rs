@@ -1,5 +1,6 @@
 //! The board for a person at a terminal.
 
+use super::json::{SHOWN_ACTIVE, SHOWN_PAST};
 use super::{Board, Live, Past, State};
 use crate::steady::Health;
 use crate::text::civil::timestamp;
@@ -9,6 +10,10 @@ use std::time::Instant;
 impl Board {
     /// The board as plain text: first whether it is the chaos, then everything else.
     pub fn text(&self) -> String {
+        self.kept(1, || self.text_now())
+    }
+
+    fn text_now(&self) -> String {
         let state = self.lock();
         let mut out = String::new();
         headline(&mut out, &state);
@@ -27,7 +32,8 @@ impl Board {
             about.hash
         );
         if let Some(error) = &state.reload_error {
-            _ = writeln!(out, "the config on disk is not in use: {error}");
+            let what = if about.idle { "cannot be used, nothing is injected" } else { "is not in use" };
+            _ = writeln!(out, "the config on disk {what}: {error}");
         }
         let next = state.next.map(|next| next.saturating_duration_since(Instant::now()).as_secs_f64());
         let next = next.map_or(String::new(), |next| format!(", next in {next:.1} s"));
@@ -82,12 +88,13 @@ fn active(out: &mut String, live: &Live) {
         None => format!("under way for {:.1} s", live.since.elapsed().as_secs_f64()),
     };
     _ = writeln!(out, "  {} ({}{}): {}; {left}", live.entry, live.kind, by_hand(live), live.plan);
-    let (victims, commands) = live.facts.get();
-    for victim in victims {
-        _ = writeln!(out, "    victim {victim}");
-    }
-    for command in commands {
-        _ = writeln!(out, "    {command}");
+    for (list, word) in live.facts.get(SHOWN_ACTIVE).iter().zip(["victim ", ""]) {
+        for line in &list.lines {
+            _ = writeln!(out, "    {word}{line}");
+        }
+        if list.all > list.lines.len() {
+            _ = writeln!(out, "    {word}and {} more", list.all - list.lines.len());
+        }
     }
 }
 
@@ -110,10 +117,13 @@ fn outcome(past: &Past) -> String {
         line += ": ";
         line += reason;
     }
-    let (victims, _) = live.facts.get();
-    if !victims.is_empty() {
+    let [victims, _] = live.facts.get(SHOWN_PAST);
+    if victims.all > 0 {
         line += "; victims ";
-        line += &victims.join(", ");
+        line += &victims.lines.join(", ");
+        if victims.all > victims.lines.len() {
+            line += &format!(" and {} more", victims.all - victims.lines.len());
+        }
     }
     if !past.reverted {
         line += "; NOT REVERTED";
@@ -136,7 +146,7 @@ mod tests {
         board.begin(&one);
         assert!(board.text().starts_with("no fault is in force; "), "{}", board.text());
         *one.active.lock().unwrap() = Some(Instant::now());
-        one.facts.victim("9 (x)".to_owned());
+        one.facts.victim("9 (x)".to_owned(), None);
         let text = board.text();
         assert!(
             text.starts_with("1 fault is ACTIVE\n  burn (cpu): burns 1 of 2 allowed CPU cores; 3"),

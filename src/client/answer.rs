@@ -138,7 +138,7 @@ impl Parser {
 
     /// Reads status line and headers; an interim answer (1xx) leaves everything as it was.
     fn head(&mut self, head: &[u8]) -> Result<(), String> {
-        let mut lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+        let mut lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end);
         let status = status(lines.next().unwrap_or_default()).ok_or_else(|| no_http(head))?;
         if (100..200).contains(&status) && status != 101 {
             return Ok(());

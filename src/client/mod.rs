@@ -3,13 +3,13 @@
 //! For health checks and steady-state probes. Whoever is asked may be slow, hostile or no web server at all: what
 //! is kept of an answer is bounded, and every wait ends at the deadline or by the [`Cancel`].
 
-mod answer;
+pub mod answer;
 mod names;
 mod url;
 
 pub use answer::Answer;
 pub use names::lookup;
-pub use url::{Place, Url};
+pub use url::{Place, Url, is_name};
 
 use crate::cancel::{Cancel, Waited};
 use crate::error::{Context, Error, Result};

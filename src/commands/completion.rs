@@ -246,7 +246,7 @@ mod tests {
             ("gua", ""),
             ("revert ", "--dry-run --help"),
             ("run --de", "--demo"),
-            ("run --demo --", "--dry-run --help"),
+            ("run --demo --", "--dry-run --rest-on-bad-config --help"),
             ("run --config ", "file"),
             ("run --config x --d", "--dry-run"),
             ("plan --out", "--output"),

@@ -1,28 +1,53 @@
 //! `chaos-agent doctor`: for each failure of a config, ready or not, why, and what to do.
 
+use super::exporter::Asking;
 use super::words::Parsed;
 use crate::config::{self, Config, Loaded};
 use crate::doctor::{self, Finding, State, Surroundings};
 use crate::error::Result;
 use crate::failures::Host;
+use crate::linux::sys::poll;
 use crate::text::json::{self, Object};
 use crate::text::output;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-/// Prints what was found: 0 if every failure that is enabled could be injected, else 1. Changes nothing.
+/// Between two looks for the application.
+const STEP: Duration = Duration::from_millis(100);
+/// What a fault of these types takes away, its next one needs.
+const TAKING: [&str; 2] = ["memory", "disk"];
+
+/// Prints what was found: 1 if a failure that is enabled could not be injected, else 0. What cannot be judged before
+/// the application runs is no hindrance, unless it was waited for. Changes nothing.
 ///
 /// # Errors
 /// A config that cannot be used (exit 64).
 pub fn run(parsed: &Parsed<'_>) -> Result<u8> {
     let Loaded { config, warnings, path, .. } = config::load(parsed.path("--config"))?;
-    let mut findings = entries(&config);
-    let ready = findings.iter().all(|found| found.state != State::NotReady);
+    let limit = parsed.time("--wait");
+    limit.inspect(|limit| wait(&config, *limit));
+    let mut findings = entries(&config, parsed, limit);
+    let all = |state| findings.iter().all(|found| found.state != state);
+    let able = all(State::NotReady);
+    let ready = able && all(State::Untold);
     findings.extend(warnings.iter().map(|text| note("config", text)));
     findings.extend(modes(&config));
     findings.extend(surroundings(&config, path.as_deref())?);
     output::print(&if parsed.is_json() { as_json(&findings, ready) } else { as_text(&findings) });
-    Ok(u8::from(!ready))
+    Ok(u8::from(!able))
+}
+
+/// Until every failure that is enabled can be judged, or the time is over.
+fn wait(config: &Config, limit: Duration) {
+    let host = host(config);
+    let end = Instant::now().checked_add(limit);
+    let enabled = || config.entries.iter().filter(|entry| entry.enabled);
+    while enabled().filter_map(|entry| entry.failure.as_deref()).any(|one| one.untold(&host).is_some())
+        && end.is_none_or(|end| Instant::now() < end)
+    {
+        let _ = poll::poll(&mut [], Some(STEP));
+    }
 }
 
 fn host(config: &Config) -> Host {
@@ -30,17 +55,52 @@ fn host(config: &Config) -> Host {
     Host { metrics_port: exporter.enabled.then_some(exporter.port), ..Host::default() }
 }
 
-/// A finding for each entry that is complete enough, also where it is not enabled.
-fn entries(config: &Config) -> Vec<Finding> {
+/// A finding for each entry that is complete enough, also where it is not enabled. `waited`: how long for those that
+/// could not be judged.
+fn entries(config: &Config, parsed: &Parsed<'_>, waited: Option<Duration>) -> Vec<Finding> {
     let host = host(config);
     let mut findings = Vec::new();
+    let mut metrics = None;
     for entry in &config.entries {
         let Some(failure) = entry.failure.as_deref() else { continue };
         let subject = (entry.kind.name, entry.name(), failure);
         let readiness = doctor::readiness(&[subject], &host);
-        findings.extend(readiness.into_iter().map(|one| doctor::finding(one, entry.enabled)));
+        for one in readiness {
+            let mut found = doctor::finding(one, entry.enabled);
+            let (state, text) = match found.state {
+                State::Ready => match (failure.untold(&host), waited) {
+                    (None, _) => (State::Ready, found.text),
+                    (Some(why), None) => (State::Untold, why),
+                    (Some(why), Some(limit)) => {
+                        (State::NotReady, format!("after {} s: {why}", limit.as_secs_f64()))
+                    }
+                },
+                State::NotReady if TAKING.contains(&entry.kind.name) => {
+                    let metrics = metrics.get_or_insert_with(|| Asking::new(parsed).ask("/metrics"));
+                    match metrics.as_ref().is_ok_and(|text| is_active(text, entry.kind.name)) {
+                        true => (
+                            State::Untold,
+                            format!(
+                                "cannot be judged while a {} fault of the agent is in force: {}",
+                                entry.kind.name, found.text
+                            ),
+                        ),
+                        false => (State::NotReady, found.text),
+                    }
+                }
+                state => (state, found.text),
+            };
+            (found.state, found.text) = (state, text);
+            findings.push(found);
+        }
     }
     findings
+}
+
+/// Whether the agent with these metrics has a fault of a type in force.
+fn is_active(metrics: &str, kind: &str) -> bool {
+    let name = format!("chaos_injection_active{{failure_type=\"{kind}\"}} ");
+    metrics.lines().filter_map(|line| line.strip_prefix(&name)).any(|value| value != "0")
 }
 
 fn note(subject: &str, text: &str) -> Finding {
@@ -77,11 +137,14 @@ fn as_text(findings: &[Finding]) -> String {
         text += &format!("{:states$}  {:subjects$}  {}\n", found.state.name(), found.subject, found.text);
     }
     let count = |state| findings.iter().filter(|found| found.state == state).count();
-    let (ready, not) = (count(State::Ready), count(State::NotReady));
-    text += &match (ready, not) {
-        (0, 0) => "no failure is enabled\n".to_owned(),
-        (all, 0) => format!("all {all} enabled failures are ready\n"),
-        _ => format!("{not} of {} enabled failures are not ready\n", ready + not),
+    let (ready, not, untold) = (count(State::Ready), count(State::NotReady), count(State::Untold));
+    let all = ready + not + untold;
+    text += &match (all, not, untold) {
+        (0, ..) => "no failure is enabled\n".to_owned(),
+        (_, 0, 0) => format!("all {all} enabled failures are ready\n"),
+        (_, 0, _) => format!("{untold} of {all} enabled failures cannot be judged yet\n"),
+        (_, _, 0) => format!("{not} of {all} enabled failures are not ready\n"),
+        _ => format!("{not} of {all} enabled failures are not ready, {untold} cannot be judged yet\n"),
     };
     text
 }

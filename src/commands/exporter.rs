@@ -1,15 +1,13 @@
 //! Asking the agent that runs here: where its exporter is, and what it answers.
 
 use super::words::Parsed;
+use crate::agent::look;
 use crate::cancel::Cancel;
 use crate::client::{self, Answer, Place, Url};
 use crate::config;
 use crate::error::{Context, Error, Result};
 use crate::settings::{self, Report, Section};
-use std::fs::File;
-use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +15,8 @@ use std::time::Duration;
 const PORT: u16 = 8000;
 /// Longer than any answer of the agent.
 const MOST: usize = 1 << 20;
+/// How long the reading of the config may take.
+const READING: Duration = Duration::from_secs(1);
 /// How long an answer may take.
 const LIMIT: Duration = Duration::from_secs(2);
 
@@ -87,16 +87,21 @@ impl<'a> Asking<'a> {
         if let Some(port) = self.port {
             return Ok((Place::local(port), String::new()));
         }
-        let Some(path) = self.path() else {
+        let Some(path) = config::place(self.config) else {
             return Ok((
                 Place::local(PORT),
                 "there is no config here, so the default port was asked".to_owned(),
             ));
         };
-        let Some(exporter) = exporter(&path)? else {
-            let note =
-                format!("{} cannot be read as a config, so the default port was asked", path.display());
-            return Ok((Place::local(PORT), note));
+        // A config that hangs must not keep the agent from being halted; one that rests on a bad config serves there.
+        let elsewhere =
+            |why: String| Ok((Place::local(PORT), format!("{why}, so the default port was asked")));
+        let exporter = match look::read(&path, READING) {
+            Err(why) => return elsewhere(why.to_string()),
+            Ok(bytes) => match exporter(&bytes) {
+                None => return elsewhere(format!("{} cannot be read as a config", path.display())),
+                Some(exporter) => exporter,
+            },
         };
         if !exporter.enabled {
             return Err(Error::refused(format!(
@@ -118,65 +123,44 @@ impl<'a> Asking<'a> {
     ///
     /// # Errors
     /// It cannot be read, or is no YAML.
-    pub fn found(&self) -> Result<Exporter> {
-        let mut found = match self.path() {
-            None => Exporter::default(),
-            Some(path) => exporter(&path)?
+    pub fn found(&self) -> Result<Known> {
+        let mut known = match config::place(self.config) {
+            None => Known { exporter: everywhere(), halt: false, halt_file: None },
+            Some(path) => known(&look::read(&path, READING)?)
                 .ok_or_else(|| Error::Config(format!("{} cannot be read as a config", path.display())))?,
         };
-        found.port = self.port.unwrap_or(found.port);
-        Ok(found)
-    }
-
-    /// The config that `run` would take.
-    fn path(&self) -> Option<PathBuf> {
-        let named = || std::env::var_os("CHAOS_CONFIG").filter(|name| !name.is_empty()).map(PathBuf::from);
-        let there = |path: &PathBuf| path.symlink_metadata().is_ok();
-        self.config
-            .map(Path::to_owned)
-            .or_else(named)
-            .or_else(|| config::PLACES.map(PathBuf::from).into_iter().find(there))
+        known.exporter.port = self.port.unwrap_or(known.exporter.port);
+        Ok(known)
     }
 }
 
 /// How an agent is reached, and when it rests.
-pub struct Exporter {
-    enabled: bool,
-    address: IpAddr,
-    /// The port by which the agent is known, whether its exporter is enabled or not.
-    pub port: u16,
+pub struct Known {
+    /// `agent.metrics`; the port is that by which the agent is known, whether its exporter is enabled or not.
+    pub exporter: config::Metrics,
     /// `agent.halt`.
     pub halt: bool,
     /// `agent.halt_file`.
     pub halt_file: Option<PathBuf>,
 }
 
-impl Default for Exporter {
-    fn default() -> Exporter {
-        let address = Ipv4Addr::UNSPECIFIED.into();
-        Exporter { enabled: true, address, port: PORT, halt: false, halt_file: None }
-    }
+/// `agent.metrics` of a config, whatever else is wrong in it: an agent that runs keeps its old config when a new
+/// one is bad, and must not be taken for dead because of that; one that rests on a bad config serves there.
+/// `None` for what is no YAML at all: then the agent that rests serves [`everywhere`].
+pub fn exporter(bytes: &[u8]) -> Option<config::Metrics> {
+    known(bytes).map(|known| known.exporter)
 }
 
-/// These of a config, whatever else is wrong in it: an agent that runs keeps its old config when a new
-/// one is bad, and must not be taken for dead because of that. `None` for what is no YAML at all.
-fn exporter(path: &PathBuf) -> Result<Option<Exporter>> {
-    let mut bytes = Vec::new();
-    // What is no file may keep who opens or reads it waiting.
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path);
-    let file = file.doing("read", path.display())?;
-    if !file.metadata().is_ok_and(|data| data.is_file()) {
-        return Ok(None);
-    }
-    file.take(settings::MAX_BYTES as u64 + 1).read_to_end(&mut bytes).doing("read", path.display())?;
+/// The same with what halts the agent.
+fn known(bytes: &[u8]) -> Option<Known> {
     let mut report = Report::default();
-    let tree = settings::decode(&bytes, &mut report).and_then(|text| settings::parse(&text, &mut report));
-    let Some(tree) = tree else { return Ok(None) };
+    let tree = settings::decode(bytes, &mut report).and_then(|text| settings::parse(&text, &mut report))?;
     let mut top = Section::top(&tree, &mut report, config::TOP);
-    let mut exporter = Exporter::default();
+    let mut known = Known { exporter: everywhere(), halt: false, halt_file: None };
     top.child("agent", |agent| {
-        exporter.halt = agent.boolean("halt");
-        exporter.halt_file = agent.text("halt_file").map(PathBuf::from);
+        known.halt = agent.boolean("halt");
+        known.halt_file = agent.text("halt_file").map(PathBuf::from);
+        let exporter = &mut known.exporter;
         agent.child("metrics", |section| {
             exporter.enabled = section.boolean("enabled");
             exporter.address =
@@ -185,7 +169,12 @@ fn exporter(path: &PathBuf) -> Result<Option<Exporter>> {
             Some(())
         })
     });
-    Ok(Some(exporter))
+    Some(known)
+}
+
+/// Where an agent serves that knows of no other place.
+pub fn everywhere() -> config::Metrics {
+    config::Metrics { enabled: true, address: Ipv4Addr::UNSPECIFIED.into(), port: PORT }
 }
 
 #[cfg(test)]

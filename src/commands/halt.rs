@@ -19,37 +19,57 @@ const STEP: Duration = Duration::from_millis(10);
 /// # Errors
 /// It cannot be asked or signalled, or does not say in time that everything is reverted.
 pub fn halt(parsed: &Parsed<'_>) -> Result<u8> {
-    signal(parsed, libc::SIGUSR1, "\"halted\":true", "halted: nothing is active")
+    let (asking, end) = signal(parsed, libc::SIGUSR1)?;
+    loop {
+        let status = asking.ask("/status")?;
+        if status.contains("\"halted\":true") && status.contains("\"active\":[]") {
+            output::print("halted: nothing is active\n");
+            return Ok(0);
+        }
+        wait(end)?;
+    }
 }
 
-/// Lets an agent go on that was halted by `halt` or SIGUSR1.
+/// Lets an agent go on that was halted by `halt` or SIGUSR1, and says why the dice rest all the same.
 ///
 /// # Errors
-/// It cannot be asked or signalled, or does not say in time that it goes on (another reason to halt may hold).
+/// It cannot be asked or signalled, does not say in time that it goes on, or is still halted for another reason.
 pub fn resume(parsed: &Parsed<'_>) -> Result<u8> {
-    signal(parsed, libc::SIGUSR2, "\"halted\":false", "resumed")
+    let (asking, end) = signal(parsed, libc::SIGUSR2)?;
+    loop {
+        let text = asking.ask("/status?format=text")?;
+        let lines = |start| text.lines().filter_map(move |line| line.strip_prefix(start));
+        let halts: Vec<&str> = lines("HALTED ").collect();
+        if halts.is_empty() {
+            let rests: String =
+                lines("the dice rest: ").map(|why| format!(", but the dice rest: {why}")).collect();
+            output::print(&format!("resumed{rests}\n"));
+            return Ok(0);
+        }
+        if !halts.iter().any(|halt| halt.starts_with("(signal)")) {
+            return Err(Error::refused(format!("still halted {}", halts.join("; "))));
+        }
+        wait(end)?;
+    }
 }
 
-fn signal(parsed: &Parsed<'_>, number: i32, wanted: &str, done: &str) -> Result<u8> {
+/// Signals the agent that runs here, and says until when it may take to answer.
+fn signal<'a>(parsed: &Parsed<'a>, number: i32) -> Result<(Asking<'a>, Instant)> {
     let asking = Asking::new(parsed);
     let pid = agent(&asking.ask("/status")?)?;
     pidfd::kill(pid, number).doing("signal", format!("the agent, process {pid}"))?;
-    let end = Instant::now() + LIMIT;
-    loop {
-        let status = asking.ask("/status")?;
-        let idle = number == libc::SIGUSR2 || status.contains("\"active\":[]");
-        if idle && status.contains(wanted) {
-            output::print(&format!("{done}\n"));
-            return Ok(0);
-        }
-        if Instant::now() > end {
-            return Err(Error::refused(format!(
-                "the agent does not say within {} s that it is done; chaos-agent status has the reasons",
-                LIMIT.as_secs()
-            )));
-        }
-        let _ = poll::poll(&mut [], Some(STEP));
+    Ok((asking, Instant::now() + LIMIT))
+}
+
+fn wait(end: Instant) -> Result<()> {
+    if Instant::now() > end {
+        return Err(Error::refused(format!(
+            "the agent does not say within {} s that it is done; chaos-agent status has the reasons",
+            LIMIT.as_secs()
+        )));
     }
+    let _ = poll::poll(&mut [], Some(STEP));
+    Ok(())
 }
 
 /// The process that says this about itself, if it really is an agent: in another PID namespace than ours, its number

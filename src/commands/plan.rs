@@ -3,6 +3,7 @@
 use super::table::MILLION;
 use super::words::Parsed;
 use crate::config;
+use crate::dice;
 use crate::error::{Context, EXIT_FAILED, Error, Result};
 use crate::plan::{Fleet, Plan, Timeline, Trail, replay};
 use crate::text::json::{Object, list};
@@ -38,7 +39,7 @@ pub fn run(parsed: &Parsed<'_>) -> Result<u8> {
     if !(1..=MILLION).contains(&ticks) {
         return Err(Error::usage(format!("--for means {ticks} ticks; from 1 to {MILLION} are allowed")));
     }
-    let seed = parsed.number("--seed").or(config.agent.seed).unwrap_or_else(|| fastrand::u64(..));
+    let seed = parsed.number("--seed").or(config.agent.seed).unwrap_or_else(dice::random_seed);
     let plan = Plan::new(&config, start, ticks);
     let text = match (parsed.number("--pods"), parsed.is_json()) {
         (Some(pods), json) => {
@@ -55,14 +56,15 @@ pub fn run(parsed: &Parsed<'_>) -> Result<u8> {
 fn check_trail(path: &Path, parsed: &Parsed<'_>) -> Result<u8> {
     let file = File::open(path).doing("read", path.display())?;
     let trail = replay(BufReader::new(file), parsed.number("--seed")).doing("read", path.display())?;
-    let Trail { starts, decisions, injections, outcomes, problems, wrong, .. } = &trail;
+    let Trail { starts, decisions, injections, outcomes, torn, lost, problems, wrong, .. } = &trail;
     let name = path.display();
     if parsed.is_json() {
         let problems =
             problems.iter().map(|(line, why)| Object::new().whole("line", *line).text("problem", why).end());
         let mut object = Object::new();
         object.whole("starts", *starts).whole("decisions", *decisions).whole("injections", *injections);
-        object.whole("outcomes", *outcomes).whole("wrong_lines", *wrong).raw("problems", &list(problems));
+        object.whole("outcomes", *outcomes).whole("wrong_lines", *wrong);
+        object.whole("torn_lines", *torn).whole("lost_lines", *lost).raw("problems", &list(problems));
         output::print(&(object.end() + "\n"));
     } else {
         let mut text = String::new();
@@ -71,6 +73,9 @@ fn check_trail(path: &Path, parsed: &Parsed<'_>) -> Result<u8> {
         }
         if *wrong > problems.len() as u64 {
             text += &format!("and {} more\n", wrong - problems.len() as u64);
+        }
+        if torn + lost > 0 {
+            text += &format!("{name}: {torn} lines are torn and {lost} were dropped; they are not judged\n");
         }
         let verdict = match (*wrong, *decisions) {
             (0, 0) => "there is no decision in it".to_owned(),

@@ -1,15 +1,18 @@
 //! `chaos-agent run`: config, logging, signals, exporter, dice.
 
+use super::exporter::{everywhere, exporter};
 use super::words::Parsed;
-use crate::agent::{self, Agent};
+use crate::agent::{self, Agent, look};
 use crate::board::Board;
 use crate::cancel::Cancel;
 use crate::config::{self, Loaded};
+use crate::dice;
 use crate::error::{Context, Error, Result};
 use crate::exporter::http;
 use crate::exporter::metrics::Metrics;
 use crate::linux::sys::task;
 use crate::text::logging;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Runs the agent until SIGTERM or SIGINT.
@@ -19,15 +22,13 @@ use std::sync::Arc;
 pub fn run(parsed: &Parsed<'_>) -> Result<u8> {
     task::set_name(c"chaos-agent");
     let forced = parsed.flag("--dry-run");
-    let Loaded { mut config, warnings, path, .. } = match parsed.flag("--demo") {
-        true => config::embedded()?,
-        false => config::load(parsed.path("--config"))?,
-    };
+    let (loaded, unusable) = load(parsed)?;
+    let Loaded { mut config, warnings, path, .. } = loaded;
     config.agent.dry_run |= forced;
     let dry_run = config.agent.dry_run;
     let trouble = logging::init(&config.logging);
     let stop = Arc::new(Cancel::new().doing("open", "an eventfd")?);
-    let seed = config.agent.seed.unwrap_or_else(|| fastrand::u64(..));
+    let seed = config.agent.seed.unwrap_or_else(dice::random_seed);
     let (metrics, board) =
         (Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), seed)), Arc::new(Board::default()));
     let exporter = config.agent.metrics.clone();
@@ -42,14 +43,37 @@ pub fn run(parsed: &Parsed<'_>) -> Result<u8> {
         log::warn!("{text}");
     }
     let on_reload = Box::new(move |agent: &config::Agent| served.follow(&agent.metrics));
-    let options = agent::Options { config, source: path, dry_run: forced, seed, on_reload };
+    let options = agent::Options { config, source: path, unusable, dry_run: forced, seed, on_reload };
     let reverted = Agent::new(options, metrics, board)?.run(&stop)?;
     match reverted {
         true => log::info!("stopped, everything is reverted"),
         false => log::error!("stopped before everything was reverted; the guard goes on"),
     }
-    log::logger().flush();
     Ok(u8::from(!reverted))
+}
+
+/// The config, or with `--rest-on-bad-config` one without entries and why the real one cannot be used.
+fn load(parsed: &Parsed<'_>) -> Result<(Loaded, Option<String>)> {
+    if parsed.flag("--demo") {
+        return Ok((config::embedded()?, None));
+    }
+    let named = parsed.path("--config");
+    if !parsed.flag("--rest-on-bad-config") {
+        return Ok((config::load(named)?, None));
+    }
+    let last = config::PLACES.last().copied().unwrap_or_default();
+    let path = config::place(named).unwrap_or_else(|| PathBuf::from(last));
+    let content = look::read(&path, look::LIMIT);
+    let metrics =
+        content.as_ref().map_or_else(|_| everywhere(), |bytes| exporter(bytes).unwrap_or_else(everywhere));
+    let why = match config::understand(&path, content) {
+        Ok(loaded) => return Ok((loaded, None)),
+        Err(error) => error.to_string(),
+    };
+    let mut config = config::empty()?;
+    // Where the agent that is asked how it is will be looked for.
+    config.agent.metrics = metrics;
+    Ok((Loaded { config, warnings: Vec::new(), effective: String::new(), path: Some(path) }, Some(why)))
 }
 
 /// The exporter and what it was started with.

@@ -149,6 +149,12 @@ pub static COMMANDS: &[Command] = &[
                 Kind::Flag,
                 "describe every fault and inject none, whatever the config says",
             ),
+            &Item::option(
+                "--rest-on-bad-config",
+                "",
+                Kind::Flag,
+                "where the config cannot be used, inject nothing until it can, instead of exit code 64",
+            ),
         ],
         apart: &[&["--config", "--demo"]],
         run: run::run,
@@ -244,7 +250,11 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "doctor",
         about: "whether each failure could be injected here, why not, and what to do; exit 0 if all enabled could",
-        items: &[&CONFIG, &OUTPUT],
+        items: &[
+            &CONFIG,
+            &Item::option("--wait", "TIME", Kind::Time, "so long for an application that does not run yet"),
+            &OUTPUT,
+        ],
         apart: &[],
         run: doctor::run,
     },

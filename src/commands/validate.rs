@@ -3,6 +3,7 @@
 use super::words::Parsed;
 use crate::config;
 use crate::error::{Context, Result};
+use crate::text::output;
 use std::io::{self, Write};
 
 /// Prints the warnings of a config on standard error and the config with all defaults on standard output.
@@ -17,7 +18,9 @@ pub fn run(parsed: &Parsed<'_>) -> Result<u8> {
         warnings += &format!("warning: {warning}\n");
     }
     // The exit code says the same; a closed standard error is no reason to keep the config back.
-    _ = io::stderr().lock().write_all(warnings.as_bytes());
+    if !warnings.is_empty() {
+        output::complain(warnings.trim_end());
+    }
     let mut out = io::stdout().lock();
     match out.write_all(loaded.effective.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

@@ -12,9 +12,14 @@ use crate::failures::Kind;
 use crate::settings::{Node, Report, Section, Value, nearest};
 use crate::steady;
 use crate::text::logging;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// What word processors and chat programs make of straight quotes.
+const QUOTES: [char; 9] =
+    ['\u{201c}', '\u{201d}', '\u{201e}', '\u{2018}', '\u{2019}', '\u{201a}', '\u{ab}', '\u{bb}', '\u{201f}'];
 
 /// Reads the whole tree. Every problem goes into the report; the config is to be used only if there are none.
 /// The second value is the effective config, with all defaults.
@@ -47,6 +52,7 @@ pub(super) fn check(root: &Node, kinds: &'static [Kind], report: &mut Report) ->
             report.problem(root.at, &format!("failures.{}", entry.name()), "is incomplete");
         }
     }
+    typographic(root, "", report);
     let entries = with_settings(entries, &effective);
     let config = agent.zip(logging).map(|(agent, logging)| Config { agent, entries, logging, hash: 0 });
     (config, effective)
@@ -78,13 +84,15 @@ fn agent(section: &mut Section<'_>, zone: &str) -> Option<Agent> {
         stop_after: when::stop_after(section),
     };
     let halt = section.boolean("halt");
-    let halt_file = section.text("halt_file").map(PathBuf::from);
+    let halt_file = halt_file(section);
+    let rest_when_gone = rest_when_gone(section);
     let steady = steady::read(section).unwrap_or_default();
     let audit_file = section.text("audit_file").map(PathBuf::from);
     let audit_log = section.boolean("audit_log");
     let metrics = section.child("metrics", |section| {
         let enabled = section.boolean("enabled");
-        let address = section.text("address").unwrap_or_default().parse();
+        let address = section.text("address").unwrap_or_default().parse::<IpAddr>();
+        let address = address.map(|address| address.to_canonical());
         if address.is_err() {
             section.problem("address", "is no IP address", "for example 0.0.0.0, :: or 127.0.0.1");
         }
@@ -92,7 +100,67 @@ fn agent(section: &mut Section<'_>, zone: &str) -> Option<Agent> {
         Some(Metrics { enabled, address: address.ok()?, port })
     });
     let metrics = metrics?;
-    Some(Agent { interval, dry_run, seed, metrics, limits, halt, halt_file, steady, audit_file, audit_log })
+    Some(Agent {
+        interval,
+        dry_run,
+        seed,
+        metrics,
+        limits,
+        halt,
+        halt_file,
+        rest_when_gone,
+        steady,
+        audit_file,
+        audit_log,
+    })
+}
+
+/// A halt file that is looked for at another place than it is made is a halt that does not work when it is needed.
+fn halt_file(section: &mut Section<'_>) -> Option<PathBuf> {
+    let text = section.text("halt_file")?;
+    if text.starts_with(QUOTES) || text.ends_with(QUOTES) {
+        let hint = "the typographic quotes are part of the name; use \" or none";
+        section.problem("halt_file", "is in quotes that mean nothing here", hint);
+    } else if !text.starts_with('/') {
+        let hint = "a relative one is another file in every folder; begin it with /";
+        section.problem("halt_file", "is not an absolute path", hint);
+    } else if text.ends_with('/') {
+        section.problem("halt_file", "names a folder", "add the name of the file");
+    }
+    Some(PathBuf::from(text))
+}
+
+fn rest_when_gone(section: &mut Section<'_>) -> Vec<String> {
+    let mut names = section.strings("rest_when_gone").unwrap_or_default();
+    for name in &mut names {
+        *name = name.trim().to_ascii_lowercase();
+    }
+    if names.iter().any(String::is_empty) {
+        section.problem(
+            "rest_when_gone",
+            "has an empty name in it",
+            "every process matches that; name the application",
+        );
+    }
+    names
+}
+
+/// Warns of texts in quotes that word processors make: YAML takes them for part of the text.
+fn typographic(node: &Node, path: &str, report: &mut Report) {
+    match &node.value {
+        Value::Text(text) if text.starts_with(QUOTES) => {
+            let why = "begins with a typographic quote, which is part of the text; use \" or '";
+            report.warning(node.at, path, why);
+        }
+        Value::List(items) => items.iter().for_each(|item| typographic(item, path, report)),
+        Value::Map(pairs) => {
+            for pair in pairs {
+                let dot = if path.is_empty() { "" } else { "." };
+                typographic(&pair.node, &format!("{path}{dot}{}", pair.key), report);
+            }
+        }
+        _ => {}
+    }
 }
 
 fn entries(section: &mut Section<'_>, kinds: &'static [Kind], zone: &str) -> Vec<Entry> {
@@ -167,6 +235,7 @@ fn logging(section: &mut Section<'_>) -> logging::Options {
     let level = section.choice("level").and_then(logging::level);
     options.level = level.unwrap_or(options.level);
     options.json = section.choice("format") == Some("json");
+    options.command_lines = section.boolean("command_lines");
     section.child("console", |section| {
         options.console = section.boolean("enabled");
         Some(())

@@ -19,7 +19,9 @@ pub const TOP: Keys = keys! {
     "agent.schedule" Text "cron expression" or "always": "the dice are rolled only in minutes that match";
     "agent.timezone" Text "`\"+02:00\"`, `Z`" = "Z": "fixed offset of schedules from UTC, also for entries";
     "agent.halt" Bool "" = "false": "nothing is injected, and what is active is reverted at once";
-    "agent.halt_file" Text "path" or "none": "the same while this file is there";
+    "agent.halt_file" Text "absolute path" or "none": "the same while this file is there";
+    "agent.rest_when_gone" Strings "a name or a list of names" or "none":
+        "no fault starts while no process has one of these in its name or command line";
     "agent.steady_state" List "list of probes (below)" or "none": "faults only while the application is well";
     "agent.audit_file" Text "path" or "none": "a JSON line for each decision and outcome";
     "agent.audit_log" Bool "" = "false": "the same lines to the log";
@@ -46,6 +48,8 @@ pub const LOGGING: Keys = keys! {
     "logging" Map "" or "": "";
     "logging.level" Choice "DEBUG, INFO, WARNING, ERROR, CRITICAL" = "INFO": "also `LOG_LEVEL`; `RUST_LOG` wins";
     "logging.format" Choice "text, json" = "text": "of the console; also `JSON_LOGS=true`";
+    "logging.command_lines" Bool "" = "false":
+        "log and audit trail show the command lines of victims, redacted as well as can be; the port never does";
     "logging.console" Map "" or "": "";
     "logging.console.enabled" Bool "" = "true": "log to standard output";
     "logging.file" Map "" or "": "";

@@ -2,11 +2,10 @@
 
 use super::check::check;
 use super::model::Config;
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::failures::{KINDS, Kind};
+use crate::linux::plain;
 use crate::settings::{self, Report};
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Where a config is looked for when nobody says where it is.
@@ -57,28 +56,48 @@ pub struct Loaded {
     pub path: Option<PathBuf>,
 }
 
-/// Loads the config from `path`, or else from `$CHAOS_CONFIG`, or else from the first of `./config.yaml`,
-/// `/app/config.yaml` and `/etc/chaos-agent/config.yaml` that exists.
+/// Where the config is: `path`, or else `$CHAOS_CONFIG`, or else the first of `./config.yaml`, `/app/config.yaml` and
+/// `/etc/chaos-agent/config.yaml` that exists.
+pub fn place(path: Option<&Path>) -> Option<PathBuf> {
+    let named = || std::env::var_os("CHAOS_CONFIG").filter(|name| !name.is_empty()).map(PathBuf::from);
+    // What is there but cannot be read is a problem to tell, not a reason to look further.
+    let there = |path: &PathBuf| path.symlink_metadata().is_ok();
+    path.map(PathBuf::from).or_else(named).or_else(|| PLACES.map(PathBuf::from).into_iter().find(there))
+}
+
+/// Loads the config from its [`place`].
 ///
 /// # Errors
 /// [`Error::Config`] with every problem, a line each; or with the places where no config was.
 pub fn load(path: Option<&Path>) -> Result<Loaded> {
-    let named = path.map(PathBuf::from);
-    let named =
-        named.or_else(|| std::env::var_os("CHAOS_CONFIG").filter(|name| !name.is_empty()).map(PathBuf::from));
-    // What is there but cannot be read is a problem to tell, not a reason to look further.
-    let there = |path: &PathBuf| path.symlink_metadata().is_ok();
-    let found = named.or_else(|| PLACES.map(PathBuf::from).into_iter().find(there)).ok_or_else(|| {
+    let found = place(path).ok_or_else(|| {
         Error::Config(format!(
             "there is no config: --config FILE and $CHAOS_CONFIG are not given, and there is no {}; \
              --demo runs the built-in config, a dry run",
             PLACES.join(", no ")
         ))
     })?;
-    let bytes = read(&found).map_err(|error| Error::Config(error.to_string()))?;
-    let mut loaded = parse(&found.display().to_string(), &bytes, KINDS)?;
-    loaded.path = Some(found);
+    let content = read(&found);
+    understand(&found, content)
+}
+
+/// What [`read`] gave as a config.
+///
+/// # Errors
+/// [`Error::Config`] with every problem, a line each, that of the reading among them.
+pub fn understand(path: &Path, content: Result<Vec<u8>>) -> Result<Loaded> {
+    let bytes = content.map_err(|error| Error::Config(error.to_string()))?;
+    let mut loaded = parse(&path.display().to_string(), &bytes, KINDS)?;
+    loaded.path = Some(path.to_owned());
     Ok(loaded)
+}
+
+/// A config without entries, to rest on.
+///
+/// # Errors
+/// None, or the build is wrong; tests see to that.
+pub fn empty() -> Result<Config> {
+    Ok(parse("", b"failures: {}", KINDS)?.config)
 }
 
 /// The config that is compiled in: `config/config.yaml`, a dry run.
@@ -89,17 +108,12 @@ pub fn embedded() -> Result<Loaded> {
     parse("built-in config", &EMBEDDED, KINDS)
 }
 
-/// At most one byte more than a config may have.
-fn read(path: &Path) -> Result<Vec<u8>> {
-    let name = &path.display();
-    let file = File::open(path).doing("read", name)?;
-    if file.metadata().is_ok_and(|data| data.is_dir()) {
-        let hint = "container runtimes make a folder where the file to mount is missing";
-        return Err(Error::refused(format!("cannot read {name}: it is a directory; {hint}")));
-    }
-    let mut bytes = Vec::new();
-    file.take(settings::MAX_BYTES as u64 + 1).read_to_end(&mut bytes).doing("read", name)?;
-    Ok(bytes)
+/// The bytes of a config, at most one more than it may have.
+///
+/// # Errors
+/// As [`plain::read`].
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    plain::read(path, settings::MAX_BYTES + 1)
 }
 
 /// Reads a config from memory; `file` is its name in what is said about it.

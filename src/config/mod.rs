@@ -8,7 +8,7 @@ mod model;
 mod when;
 
 pub use keys::{TOP, reference};
-pub use load::{Loaded, PLACES, embedded, load, parse};
+pub use load::{Loaded, PLACES, embedded, empty, load, parse, place, read, understand};
 pub use model::{Agent, Config, Entry, Metrics};
 pub use when::duration;
 #[cfg(test)]

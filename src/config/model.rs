@@ -38,6 +38,8 @@ pub struct Agent {
     pub halt: bool,
     /// The agent is halted while this file is there.
     pub halt_file: Option<PathBuf>,
+    /// The dice rest while no process matches one of these, in ASCII lower case; empty for no such rule.
+    pub rest_when_gone: Vec<String>,
     /// The probes of the application's health; no fault starts while one of them fails.
     pub steady: Vec<Probe>,
     /// Where the audit trail goes, if to a file.

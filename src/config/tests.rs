@@ -154,7 +154,7 @@ fn values_arrive_in_the_model() {
          failures:\n\
          \x20 a: {type: cpu, enabled: true, probability: 1e-3, duration_seconds: 2.5, cores: 0}\n\
          \x20 process: {enabled: false}\n\
-         logging: {level: warning, format: JSON, console: {enabled: no},\n\
+         logging: {level: warning, format: JSON, command_lines: on, console: {enabled: no},\n\
          \x20 file: {enabled: true, path: /tmp/x, max_size_mb: 0.5, backup_count: 0}}\n",
     )
     .config;
@@ -171,6 +171,7 @@ fn values_arrive_in_the_model() {
             limits,
             halt: false,
             halt_file: None,
+            rest_when_gone: Vec::new(),
             steady: Vec::new(),
             audit_file: None,
             audit_log: false
@@ -188,6 +189,7 @@ fn values_arrive_in_the_model() {
         path: "/tmp/x".into(),
         max_size: 512 << 10,
         backups: 0,
+        command_lines: true,
     };
     assert_eq!(config.logging, logging);
 }
@@ -538,4 +540,59 @@ fn a_mistyped_key_is_told_with_its_nearest_wherever_it_is_read() {
         let said = parse("f", text.as_bytes(), KINDS).err().unwrap().to_string();
         assert!(!said.contains("not a known key") && said.lines().count() == 1, "{entry}: {said}");
     }
+}
+
+#[test]
+fn a_halt_file_is_an_absolute_path() {
+    let agent = |keys: &str| format!("agent: {{{keys}}}\nfailures: {{}}\n");
+    for (value, said) in [
+        ("halt", "\"halt\" is not an absolute path; a relative one is another file in every folder"),
+        ("./halt", "is not an absolute path"),
+        ("~/halt", "is not an absolute path"),
+        ("''", "is not an absolute path"),
+        ("/run/", "names a folder"),
+        ("“/run/halt”", "is in quotes that mean nothing here; the typographic quotes are part of the name"),
+        ("/run/halt”", "is in quotes that mean nothing here"),
+        ("‘/run/halt’", "is in quotes that mean nothing here"),
+        ("«/run/halt»", "is in quotes that mean nothing here"),
+        ("[/run/halt]", "is not allowed: a text"),
+    ] {
+        let problems = bad(&agent(&format!("halt_file: {value}")));
+        assert!(problems.contains("agent.halt_file: ") && problems.contains(said), "{value}: {problems}");
+        assert_eq!(problems.lines().count(), 1, "{problems}");
+    }
+    for value in ["/run/halt", "/run/l’halt/x", "/ä b"] {
+        assert_eq!(
+            good(&agent(&format!("halt_file: {value}"))).config.agent.halt_file.unwrap().to_str(),
+            Some(value)
+        );
+    }
+}
+
+#[test]
+fn texts_in_typographic_quotes_are_warned_of_wherever_they_stand() {
+    let text = "agent: {audit_file: “/tmp/a”, halt_file: /run/halt}\nfailures:\n  a: {type: cpu, schedule: ‘* * * * *’}\n";
+    let said = bad(text);
+    assert!(said.contains("is no schedule"), "{said}");
+    let text = "agent: {audit_file: “/tmp/a”}\nlogging: {file: {path: „x“}}\nfailures: {}\n";
+    let warned = good(text).warnings.join("\n");
+    for key in ["f:1:21: agent.audit_file: ", "f:2:24: logging.file.path: "] {
+        assert!(warned.contains(&format!("{key}begins with a typographic quote")), "{warned}");
+    }
+}
+
+#[test]
+fn names_that_must_be_there_are_one_or_a_list() {
+    let names = |value: &str| {
+        let text = format!("agent: {{rest_when_gone: {value}}}\nfailures: {{}}\n");
+        parse("f", text.as_bytes(), &FOUR).map(|loaded| loaded.config.agent.rest_when_gone)
+    };
+    assert_eq!(names("' MyApp '").unwrap(), ["myapp"]);
+    assert_eq!(names("[nginx, 8080]").unwrap(), ["nginx", "8080"]);
+    assert!(names("~").unwrap().is_empty() && names("[]").unwrap().is_empty());
+    for wrong in ["''", "[a, ' ']"] {
+        let said = names(wrong).unwrap_err().to_string();
+        assert!(said.contains("agent.rest_when_gone: ") && said.contains("has an empty name"), "{said}");
+    }
+    assert!(names("{a: b}").is_err());
 }

@@ -4,6 +4,7 @@
 pub mod decide;
 pub mod schedule;
 
+use crate::text::json;
 use fastrand::Rng;
 
 /// One roll for one entry at one tick.
@@ -13,6 +14,11 @@ pub struct Roll {
     pub value: f64,
     /// The seed of every choice that the injection makes (which victim).
     pub seed: u64,
+}
+
+/// A seed by chance, below 2^53: whoever reads it as a double reads the same number.
+pub fn random_seed() -> u64 {
+    fastrand::u64(..json::EXACT)
 }
 
 /// Rolls for `entry` at `tick`.
@@ -79,6 +85,13 @@ mod tests {
         assert_ne!(roll(42, 8, "cpu"), first);
         assert_ne!(roll(42, 7, "cpu2"), first);
         assert_eq!(Die::new(42, "cpu").value(7), first.value);
+    }
+
+    #[test]
+    fn a_seed_by_chance_reads_back_as_a_double() {
+        let seeds: Vec<u64> = (0..1000).map(|_| random_seed()).collect();
+        assert!(seeds.iter().all(|seed| *seed as f64 as u64 == *seed && *seed <= 1 << 53), "{seeds:?}");
+        assert!(seeds.iter().any(|seed| *seed > 1 << 50), "they use the room: {seeds:?}");
     }
 
     #[test]

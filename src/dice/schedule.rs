@@ -60,9 +60,9 @@ impl Cron {
     /// these but a value with a step (`*/5`, `10/5` for 10 to the end), or a list with commas. Months and
     /// weekdays have names of three letters; Sunday is 0 or 7. Also `@hourly`, `@daily` and the like.
     ///
-    /// Where day of the month and weekday are both restricted, a day matches that fits either (POSIX crontab).
-    /// Restricted is what is not `*`, so `*/2` is: in this, and in what a field of all values means, croniter's
-    /// reading is followed.
+    /// Where day of the month and weekday are both restricted, a day matches that fits either; else it must fit both.
+    /// Not restricted is a field that begins with `*`, so `*/2 * mon` means Mondays with an odd date: the rule of Vixie's
+    /// cron (crontab(5)), which croniter follows with `implement_cron_bug`.
     ///
     /// # Errors
     /// The field, what stands there and what is allowed; or that no day fits (30 February).
@@ -82,15 +82,12 @@ impl Cron {
                 fields.len()
             ));
         }
-        let (mut masks, mut stars) = ([0; 5], [false; 5]);
+        let mut masks = [0; 5];
         for (index, field) in FIELDS.iter().enumerate() {
-            (masks[index], stars[index]) = field.parse(fields[index])?;
+            masks[index] = field.parse(fields[index])?;
         }
-        // A field of all values counts as `*` where a star stands in the other: croniter's way.
-        let free = |own: usize, other: usize| {
-            stars[own] || (masks[own] == FIELDS[own].all() && fields[other].contains('*'))
-        };
-        let cron = Cron { masks, either: !free(DAY, WEEKDAY) && !free(WEEKDAY, DAY) };
+        let either = ![DAY, WEEKDAY].iter().any(|index| fields[*index].starts_with('*'));
+        let cron = Cron { masks, either };
         match cron.next_match(0, Offset::UTC) {
             Some(_) => Ok(cron),
             None => Err("it never comes: none of these months has such a day".to_owned()),
@@ -135,16 +132,15 @@ impl Cron {
 }
 
 impl Field {
-    /// The bits of the values, and whether `*` is among the items.
-    fn parse(&self, text: &str) -> Result<(u64, bool), String> {
-        let (mut mask, mut star) = (0, false);
+    /// The bits of the values.
+    fn parse(&self, text: &str) -> Result<u64, String> {
+        let mut mask = 0;
         for item in text.split(',') {
             let (range, step) = match item.split_once('/') {
                 Some((range, step)) => (range, Some(self.step(item, step)?)),
                 None => (item, None),
             };
-            star |= item == "*";
-            let (low, mut high) = match range.split_once('-') {
+            let (mut low, mut high) = match range.split_once('-') {
                 _ if range == "*" => (self.low, self.high),
                 Some((low, high)) => (self.value(item, low)?, self.value(item, high)?),
                 None => {
@@ -152,13 +148,16 @@ impl Field {
                     (value, if step.is_some() { self.high } else { value })
                 }
             };
+            let same = low == high;
+            // Sunday ends the week as well as it begins it.
+            if self.is_week() && low == 7 {
+                (low, high) = (0, if same { 0 } else { high });
+            } else if self.is_week() && high == 0 && low > 0 {
+                high = 7;
+            }
             if low == high && range.contains('-') {
                 // One value in crontab(5), the whole cycle in others.
                 return Err(self.refuse(item, "a range of one value; write the value alone, or *"));
-            }
-            // Sunday ends the week as well as it begins it.
-            if self.is_week() && high == 0 && low > 0 {
-                high = 7;
             }
             if low > high {
                 if step.is_some() {
@@ -173,7 +172,7 @@ impl Field {
         if self.is_week() {
             mask = (mask | mask >> 7) & self.all();
         }
-        Ok((mask, star))
+        Ok(mask)
     }
 
     /// Whether 7 is one more name of 0.
@@ -191,7 +190,7 @@ impl Field {
             return Ok(self.low + index as u8);
         }
         match number(word) {
-            Some(7) if self.is_week() => Ok(0),
+            Some(7) if self.is_week() => Ok(7),
             Some(value) if (self.low..=self.high).contains(&value) => Ok(value),
             _ => Err(self.refuse(item, "")),
         }
@@ -338,6 +337,12 @@ mod tests {
             ("1-7/3", &[0, 1, 4]),
             ("7/3", &[0, 3, 6]),
             ("*", &[0, 1, 2, 3, 4, 5, 6]),
+            ("0-7", &[0, 1, 2, 3, 4, 5, 6]),
+            ("sun-7", &[0, 1, 2, 3, 4, 5, 6]),
+            ("0-7/2", &[0, 2, 4, 6]),
+            ("0-7/6", &[0, 6]),
+            ("7-2/2", &[0, 2]),
+            ("6-7", &[0, 6]),
         ] {
             assert_eq!(values(&format!("0 0 * * {text}"), WEEKDAY), days, "{text}");
         }
@@ -368,11 +373,33 @@ mod tests {
         ] {
             assert_eq!(Cron::parse(text), Err(said), "{text}");
         }
-        for text in
-            ["", "* * * * * *", "L * * * *", "? * * * *", "* * * * 5#3", "* * 15W * *", "* * * * sun-0"]
-        {
+        for text in [
+            "",
+            "* * * * * *",
+            "L * * * *",
+            "? * * * *",
+            "* * * * 5#3",
+            "* * 15W * *",
+            "* * * * sun-0",
+            "* * * * 7-0",
+            "* * * * 7-7",
+        ] {
             assert!(Cron::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_field_that_begins_with_a_star_restricts_no_day() {
+        // Mondays with an odd date; 2026-11-23 is a Monday.
+        let start = (2026, 11, 1, 0, 0);
+        assert_eq!(next("0 0 */2 * mon", start, 2), ["2026-11-09T00:00", "2026-11-23T00:00"]);
+        // The 13th, if it is a Sunday, Tuesday, Thursday or Saturday.
+        assert_eq!(next("0 0 13 * */2", start, 2), ["2026-12-13T00:00", "2027-02-13T00:00"]);
+        assert_eq!(next("0 0 *,5 * mon", start, 2), ["2026-11-02T00:00", "2026-11-09T00:00"]);
+        // All values, but no star: either is enough, so every day.
+        assert_eq!(next("0 0 1-31 * mon", start, 2), ["2026-11-02T00:00", "2026-11-03T00:00"]);
+        assert_eq!(next("0 0 13 * 0-7", start, 2), ["2026-11-02T00:00", "2026-11-03T00:00"]);
+        assert_eq!(next("0 0 13 * 5", start, 2), ["2026-11-06T00:00", "2026-11-13T00:00"]);
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub enum State {
     Ready,
     /// A failure that could not be.
     NotReady,
+    /// A failure of which that cannot be known now.
+    Untold,
     /// A failure that is not enabled.
     Off,
     /// Something that is as it should be, or that only needs to be known.
@@ -39,6 +41,7 @@ impl State {
         match self {
             State::Ready => "ready",
             State::NotReady => "not ready",
+            State::Untold => "not yet",
             State::Off => "off",
             State::Good => "ok",
             State::Warning => "warning",

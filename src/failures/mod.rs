@@ -5,6 +5,7 @@
 
 pub mod cpu;
 pub mod disk;
+mod facts;
 pub mod memory;
 mod network;
 mod process;
@@ -15,9 +16,9 @@ use crate::exporter::metrics::Family;
 use crate::revert::guard::{Guard, Reverter};
 use crate::revert::undo::Undo;
 use crate::settings::{Keys, Section};
+pub use facts::{Facts, Listed};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Every failure that a config can name, in the order in which documentation lists them.
@@ -88,6 +89,13 @@ pub trait Failure: Send + Sync {
         None
     }
 
+    /// Why nobody can tell yet whether an injection could work, and what is known before; `None` where
+    /// [`Failure::ready`] tells. Touches nothing.
+    fn untold(&self, host: &Host) -> Option<String> {
+        let _ = host;
+        None
+    }
+
     /// Applies the fault, verifies it, holds it through [`Injection::hold`] and reverts it.
     ///
     /// # Errors
@@ -130,39 +138,6 @@ pub enum Outcome {
     Success,
     /// There was nothing to do (no victim), and why.
     Skipped(String),
-}
-
-/// What an injection met and did, for the status and the audit trail.
-#[derive(Debug, Default)]
-pub struct Facts {
-    noted: Mutex<(Vec<String>, Vec<String>)>,
-    reverts_failed: AtomicUsize,
-}
-
-impl Facts {
-    /// A process that was chosen: pid, name, start time, redacted command line.
-    pub fn victim(&self, who: String) {
-        self.lock().0.push(who);
-    }
-
-    /// A command that was carried out, as it would be typed.
-    pub fn command(&self, words: String) {
-        self.lock().1.push(words);
-    }
-
-    /// Victims and commands so far.
-    pub fn get(&self) -> (Vec<String>, Vec<String>) {
-        self.lock().clone()
-    }
-
-    /// How many changes could not be taken back so far; the guard goes on with these.
-    pub fn reverts_failed(&self) -> usize {
-        self.reverts_failed.load(Ordering::Acquire)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, (Vec<String>, Vec<String>)> {
-        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Where the kernel's files are; a parameter, so that tests can lay out their own.
@@ -229,7 +204,7 @@ impl Injection<'_> {
     /// The guard cannot be told (then nothing was changed), or `apply` failed (then what it may have changed
     /// was undone).
     pub fn change(&self, undo: Undo, apply: impl FnOnce() -> Result<()>) -> Result<Reverter<'_>> {
-        let reverter = self.guard.announce(undo, self.duration, &self.facts.reverts_failed)?;
+        let reverter = self.guard.announce(undo, self.duration, self.facts.reverts_counter())?;
         match apply() {
             Ok(()) => Ok(reverter),
             Err(error) => {
@@ -263,7 +238,10 @@ mod tests {
         for file in std::fs::read_dir("src/failures").unwrap() {
             let path = file.unwrap().path();
             let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-            assert!(name == "mod" || names.contains(name.as_str()), "{name} is not in KINDS");
+            assert!(
+                ["mod", "facts"].contains(&name.as_str()) || names.contains(name.as_str()),
+                "{name} is not in KINDS"
+            );
         }
     }
 }

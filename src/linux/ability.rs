@@ -85,8 +85,10 @@ pub static PRIO: Feature = Feature { name: "sch_prio", there: &[libc::EINVAL], .
 pub static INGRESS: Feature = Feature { name: "sch_ingress", ..MODULE };
 /// Filters by address and port.
 pub static U32: Feature = Feature { name: "cls_u32", ..MODULE };
-/// Packets sent on to another interface.
-pub static MIRRED: Feature = Feature { name: "act_mirred", ..MODULE };
+/// Packets sent on to another interface. Without options its `init` answers `EINVAL` (act_mirred.c).
+pub static MIRRED: Feature = Feature { name: "act_mirred", there: &[libc::EINVAL], ..MODULE };
+/// Packets let pass or dropped by a filter. As [`MIRRED`] (act_gact.c).
+pub static GACT: Feature = Feature { name: "act_gact", ..MIRRED };
 /// The interface on which incoming packets can be queued: `EADDRNOTAVAIL` for an address of zeros
 /// (`ifb_validate`, drivers/net/ifb.c), `EOPNOTSUPP` for a kind of link that nobody has (net/core/rtnetlink.c).
 pub static IFB: Feature = Feature {

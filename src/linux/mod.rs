@@ -2,8 +2,12 @@
 
 pub mod ability;
 pub mod cgroup;
+pub mod claim;
 pub mod command;
+pub mod plain;
 pub mod proc;
+pub mod route;
 pub mod sys;
 pub mod tc;
+pub mod trusted;
 pub mod watch;

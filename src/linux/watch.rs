@@ -1,12 +1,13 @@
 //! Files whose content or presence matters: told by inotify(7) as soon as they change, and looked at now and then
 //! all the same, because network file systems and some mounts tell nothing.
 
-use crate::linux::sys::inotify::Inotify;
+use crate::linux::sys::inotify::{Event, Inotify};
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
-use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The link that kubelet exchanges when a ConfigMap changes; the file itself is a link through it.
@@ -48,79 +49,62 @@ impl From<&Metadata> for Identity {
     }
 }
 
-/// One file under watch.
+/// One file under watch. All but [`File::is_meant`] may take as long as its file system likes.
 #[derive(Debug)]
-struct Watched {
+pub struct File {
     path: PathBuf,
     name: OsString,
-    watch: Option<i32>,
-    seen: Option<Identity>,
-    /// Told by inotify, not looked at yet.
-    told: bool,
+    inotify: Option<Arc<Inotify>>,
+    /// The number of the folder's watch; -1 without one (no such folder, none left): then only looks find what changed.
+    watch: AtomicI32,
+    seen: Mutex<Option<Identity>>,
 }
 
-/// Files under watch, by number.
-#[derive(Debug, Default)]
-pub struct Files {
-    inotify: Option<Inotify>,
-    files: Vec<Watched>,
-}
-
-impl Files {
-    /// Watches these files, present or not; their states now are known already. The number of each is its index.
-    pub fn new(paths: &[&Path]) -> Files {
-        let inotify = (!paths.is_empty()).then(|| Inotify::new().ok()).flatten();
-        let watched = |path: &&Path| {
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            let folder = folder.unwrap_or(Path::new("."));
-            Watched {
-                path: path.to_path_buf(),
-                name: path.file_name().unwrap_or_default().to_owned(),
-                // Without a watch (no such folder, none left) the regular looks find what changed.
-                watch: inotify.as_ref().and_then(|inotify| inotify.add(folder).ok()),
-                seen: Identity::of(path),
-                told: false,
-            }
-        };
-        Files { files: paths.iter().map(watched).collect(), inotify }
-    }
-
-    /// Readable when something happened in one of the folders.
-    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.inotify.as_ref().map(AsFd::as_fd)
-    }
-
-    /// Takes in what inotify tells. A file that was only made is not told yet: its writer is still at work.
-    pub fn listen(&mut self) {
-        let events = self.inotify.as_ref().map(Inotify::events).unwrap_or_default();
-        for event in events {
-            for file in &mut self.files {
-                let meant = file.watch == Some(event.watch) && !event.created && event.name == file.name;
-                let swapped = file.watch == Some(event.watch) && event.name == KUBELET;
-                file.told |= meant || swapped || event.overflow;
-            }
+impl File {
+    /// A file, present or not, that was not looked at yet.
+    pub fn new(path: &Path, inotify: Option<Arc<Inotify>>) -> File {
+        File {
+            path: path.to_owned(),
+            name: path.file_name().unwrap_or_default().to_owned(),
+            inotify,
+            watch: AtomicI32::new(-1),
+            seen: Mutex::default(),
         }
     }
 
-    /// Whether the file differs from what it was at the last call that said so: its content may have changed. With
-    /// `patient`, one that is being written just now is left for the next call; inotify tells when its writer has
-    /// closed it.
-    pub fn changed(&mut self, index: usize, patient: bool) -> bool {
-        let Some(file) = self.files.get_mut(index) else { return false };
-        let now = Identity::of(&file.path);
-        if patient && !file.told && now != file.seen && now.is_some_and(|now| now.is_fresh()) {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether an event may be about it. One that was only made is not meant: its writer is still at work.
+    pub fn is_meant(&self, event: &Event) -> bool {
+        let here = event.watch == self.watch.load(Ordering::Acquire);
+        let named = !event.created && event.name == self.name;
+        event.overflow || here && (named || event.name == KUBELET)
+    }
+
+    /// Sees to it that changes are told, from now on: the folder may be another one than at the last look.
+    pub fn watch(&self) {
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        let watch = self.inotify.as_ref().and_then(|inotify| inotify.add(folder).ok());
+        self.watch.store(watch.unwrap_or(-1), Ordering::Release);
+    }
+
+    /// Whether the file differs from what it was at the last call that said so, or at the first: its content may have
+    /// changed. One that is being written just now is left for the next call, unless its end was `told`; where nothing
+    /// tells of the end of a writer, waiting for it would be waiting for the next look.
+    pub fn changed(&self, told: bool) -> bool {
+        self.watch();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Identity::of(&self.path);
+        let patient = self.watch.load(Ordering::Acquire) >= 0;
+        if patient && !told && now != *seen && now.is_some_and(|now| now.is_fresh()) {
             return false;
         }
-        let told = std::mem::take(&mut file.told);
-        let changed = now != file.seen;
-        file.seen = now;
         // Told and the same by its identity: written again within one tick of the file system's clock.
-        changed || told
-    }
-
-    /// Whether the file is there.
-    pub fn exists(&self, index: usize) -> bool {
-        self.files.get(index).is_some_and(|file| file.path.symlink_metadata().is_ok())
+        std::mem::replace(&mut *seen, now) != now || told
     }
 }
 
@@ -145,26 +129,34 @@ mod tests {
         }
     }
 
+    /// A file and whether it has changed, as told by its folder or found by a look.
+    fn watched(path: &Path) -> (File, impl Fn(&File) -> bool) {
+        let inotify = Arc::new(Inotify::new().unwrap());
+        let file = File::new(path, Some(Arc::clone(&inotify)));
+        assert!(!file.is_meant(&Event { watch: 1, created: false, overflow: false, name: "x".into() }));
+        (file, move |file: &File| {
+            let told = inotify.events().iter().any(|event| file.is_meant(event));
+            file.changed(told)
+        })
+    }
+
     #[test]
     fn a_written_replaced_or_removed_file_has_changed_once() {
         let folder = Folder::new("plain");
-        let (file, other) = (folder.0.join("config.yaml"), folder.0.join("other"));
-        fs::write(&file, "a").unwrap();
-        let mut files = Files::new(&[&file]);
-        let mut changed = || {
-            files.listen();
-            (files.changed(0, true), files.changed(0, true))
-        };
+        let (path, other) = (folder.0.join("config.yaml"), folder.0.join("other"));
+        fs::write(&path, "a").unwrap();
+        let (file, look) = watched(&path);
+        let changed = || (look(&file), look(&file));
+        file.changed(true);
         assert_eq!(changed(), (false, false));
         fs::write(&other, "x").unwrap();
         assert_eq!(changed(), (false, false), "another file of the folder");
-        fs::write(&file, "b").unwrap();
+        fs::write(&path, "b").unwrap();
         assert_eq!(changed(), (true, false));
-        fs::rename(&other, &file).unwrap();
+        fs::rename(&other, &path).unwrap();
         assert_eq!(changed(), (true, false));
-        fs::remove_file(&file).unwrap();
+        fs::remove_file(&path).unwrap();
         assert_eq!(changed(), (true, false));
-        assert!(!files.exists(0));
     }
 
     #[test]
@@ -176,25 +168,36 @@ mod tests {
             fs::write(version.join("config.yaml"), text).unwrap();
         }
         symlink("..1", &data).unwrap();
-        let file = folder.0.join("config.yaml");
-        symlink("..data/config.yaml", &file).unwrap();
-        let mut files = Files::new(&[&file]);
+        let path = folder.0.join("config.yaml");
+        symlink("..data/config.yaml", &path).unwrap();
+        let (file, look) = watched(&path);
+        file.changed(true);
         symlink("..2", folder.0.join("..data_tmp")).unwrap();
         fs::rename(folder.0.join("..data_tmp"), &data).unwrap();
-        files.listen();
-        assert!(files.changed(0, true));
-        assert_eq!(fs::read_to_string(&file).unwrap(), "b");
+        assert!(look(&file));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "b");
     }
 
     #[test]
-    fn without_a_folder_regular_looks_find_the_file() {
+    fn a_folder_that_comes_late_or_again_is_found_by_a_look_and_tells_from_then_on() {
         let folder = Folder::new("late");
         let late = folder.0.join("late");
-        let file = late.join("halt");
-        let mut files = Files::new(&[&file]);
-        assert!(!files.changed(0, false) && !files.exists(0));
+        let path = late.join("halt");
+        let (file, look) = watched(&path);
+        assert!(!look(&file));
+        for _ in 0..2 {
+            fs::create_dir(&late).unwrap();
+            look(&file);
+            fs::write(&path, "").unwrap();
+            assert!(look(&file), "told");
+            fs::remove_dir_all(&late).unwrap();
+            assert!(look(&file) && !look(&file));
+        }
+        // Without anybody who tells, looks find it, fresh or not.
+        let blind = File::new(&path, None);
+        assert!(!blind.changed(false));
         fs::create_dir(&late).unwrap();
-        fs::write(&file, "").unwrap();
-        assert!(files.exists(0) && files.changed(0, false));
+        fs::write(&path, "").unwrap();
+        assert!(blind.changed(false) && !blind.changed(false));
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 /// What is planned, the start of either answer.
 fn head(plan: &Plan, seed: u64) -> Object {
     let mut object = Object::new();
-    object.whole("seed", seed).text("start", &timestamp(UNIX_EPOCH + plan.start));
+    object.seed(seed).text("start", &timestamp(UNIX_EPOCH + plan.start));
     object.number("interval_seconds", plan.interval.as_secs_f64()).whole("ticks", plan.ticks);
     object.number("seconds", plan.length().as_secs_f64());
     object

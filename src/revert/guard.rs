@@ -339,6 +339,14 @@ impl Watch<'_> {
     }
 }
 
+/// What the guard understands of a line, as the agent would write it; `None` for what it cannot read.
+pub fn understood(line: &str) -> Option<String> {
+    Some(match parse(line)? {
+        Line::Open(record) => record.line(),
+        Line::Release(id) => format!("- {id}\n"),
+    })
+}
+
 enum Line {
     Open(Record),
     Release(u64),

@@ -5,14 +5,13 @@
 //! An undo is idempotent, and harmless when the change never happened or somebody else's thing is there now.
 
 use crate::error::{Context, Error, Result};
+use crate::linux::claim::{self, Refused};
 use crate::linux::proc::{Handle, Reader};
 use crate::linux::sys::{self, netlink::Netlink};
 use crate::linux::tc::{self, filter, link, message::code};
 use std::fmt::{self, Display};
 use std::io;
 use std::ops::RangeInclusive;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -81,28 +80,20 @@ pub fn take_back(
 /// has set is left alone.
 pub fn sweep() -> Vec<Result<Undo>> {
     let mut ownerless = |undo: &Undo| {
-        let free = undo.side().is_none_or(|(ifindex, outgoing)| hold(ifindex, outgoing).is_ok());
-        if !free {
-            log::info!("{undo} belongs to another agent that runs here; left alone");
+        let Some((ifindex, outgoing)) = undo.side() else { return true };
+        match claim::claim(ifindex, outgoing) {
+            Ok(_) => true,
+            Err(Refused::Taken(holder)) => {
+                log::info!("{undo} belongs to {holder}, which runs here; left alone");
+                false
+            }
+            Err(Refused::Failed(_)) => false,
         }
-        free
     };
     let mut swept = Vec::new();
     let walked = take_back(&mut ownerless, &mut |undo, done| swept.push(done.map(|_| undo)));
     swept.extend(walked.err().map(Err));
     swept
-}
-
-/// Takes one side of an interface for this process until the result is dropped: by a Unix socket with an abstract
-/// name, which belongs to the network namespace and ends with its owner whatever happens (unix(7)). All agents
-/// carry the same marks, so this is how one knows what another that runs has set.
-///
-/// # Errors
-/// `EADDRINUSE` when another process has it.
-pub fn hold(ifindex: i32, outgoing: bool) -> io::Result<UnixListener> {
-    let side = if outgoing { "out" } else { "in" };
-    let name = SocketAddr::from_abstract_name(format!("chaos-agent/{ifindex}/{side}"))?;
-    UnixListener::bind_addr(&name)
 }
 
 /// Whether the ingress qdisc of an interface carries our filters and no others; `None` if it carries none.

@@ -1,6 +1,7 @@
 //! What is wrong with a settings file, all of it.
 
 use super::tree::At;
+use crate::text::redact;
 use std::fmt::Write;
 
 /// More problems than this are counted, not kept: a reader needs no more, and a hostile file has thousands.
@@ -42,7 +43,8 @@ impl Findings {
 fn line(file: &str, at: At, text: &str) -> String {
     let place = if at == At::default() { String::new() } else { format!("{}:{}:", at.line, at.column) };
     let mut line = format!("{file}:{place} ");
-    for letter in text.chars() {
+    // A value may be an address with a password, and problems of a reload are shown to everybody.
+    for letter in redact::urls(text).chars() {
         match letter.is_control() {
             true => _ = write!(line, "{}", letter.escape_default()),
             false => line.push(letter),

@@ -155,8 +155,12 @@ impl Steady {
         let busy = busy.load(Ordering::Acquire);
         let new = Shared::new(probes, Arc::clone(metrics), Arc::clone(notify), proc.clone(), busy)?;
         self.stop();
-        for probe in &self.shared.probes {
-            self.shared.metrics.forget(&STATE, &[&probe.name]);
+        for name in self.shared.probes.iter().map(|probe| &probe.name) {
+            self.shared.metrics.forget(&STATE, &[name]);
+            // What a config no longer names would stay for ever, and answers have an end.
+            if !new.probes.iter().any(|probe| probe.name == *name) {
+                self.shared.metrics.forget(&BREACHES, &[name]);
+            }
         }
         self.shared = Arc::new(new);
         self.shared.notify.signal();

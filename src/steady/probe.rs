@@ -5,9 +5,14 @@ use crate::client::{self, Place, Url};
 use crate::error::{Context, Error, Result};
 use crate::linux::proc::{Process, Reader, base_name};
 use crate::settings::{Keys, Section, keys};
+use crate::text::redact;
 use std::path::Path;
 use std::time::Duration;
 
+/// Most probes of a config: one thread asks them all, and each has two lines on `/metrics`, which has an end.
+const MOST: usize = 100;
+/// Bytes of a name.
+const NAME: usize = 200;
 /// The keys that say what is asked.
 const KINDS: [&str; 3] = ["http", "tcp", "process"];
 /// The keys of a probe. The timeout has a bound, for a probe that hangs keeps the others waiting.
@@ -58,6 +63,13 @@ pub fn read(section: &mut Section<'_>) -> Option<Vec<Probe>> {
     section.each("steady_state", "steady_state", |section| {
         section.declare(KEYS);
         let probe = probe(section)?;
+        if names.len() == MOST {
+            section.problem(
+                "",
+                "is the 101st probe",
+                "100 are allowed: a probe may ask for the health of many",
+            );
+        }
         if names.contains(&probe.name) {
             section.problem("name", "is the name of an earlier probe too", "give each a name of its own");
         }
@@ -80,8 +92,8 @@ fn probe(section: &mut Section<'_>) -> Option<Probe> {
             section.problem(key, &format!("has no use without {kind}"), "remove it");
         }
     }
-    let target = texts.into_iter().flatten().next().unwrap_or_default();
-    let name = section.text_or("name", &target);
+    let target = label(&texts.into_iter().flatten().next().unwrap_or_default());
+    let name = label(&section.text_or("name", &target));
     if section.has("name") && name.is_empty() {
         section.problem("name", "is empty", "leave it out, and it is the target");
     }
@@ -97,6 +109,11 @@ fn probe(section: &mut Section<'_>) -> Option<Probe> {
     let (failures, successes) = (count("failures_before_halt"), count("successes_before_resume"));
     let idle_only = section.choice("while") == Some("idle");
     Some(Probe { name, what: what?, timeout, interval, failures, successes, idle_only })
+}
+
+/// A name for log, page and metrics: an address in it loses its query and user name, which may be secrets.
+fn label(text: &str) -> String {
+    redact::cut(redact::urls(text).replace("?***", "").replace("***@", ""), NAME)
 }
 
 /// What the texts of `http`, `tcp` and `process` ask for, and their own keys.
@@ -221,6 +238,34 @@ mod tests {
         let again = read_text(&known);
         assert_eq!((again.0.as_str(), again.1), ("", probes), "{known}");
         assert_eq!(read_text("{}").1, []);
+    }
+
+    #[test]
+    fn a_name_has_neither_query_nor_login() {
+        let name = |item: &str| read_text(&format!("steady_state: [{item}]")).1[0].name.clone();
+        assert_eq!(name("{http: 'http://a/x?token=hunter2'}"), "http://a/x");
+        assert_eq!(name("{http: 'http://a?token=hunter2#x'}"), "http://a");
+        assert_eq!(name("{tcp: 'a:1', name: 'see https://u:p@b/?c=d'}"), "see https://b/");
+        assert_eq!(name("{tcp: 'a:1', name: 'is it up?'}"), "is it up?");
+        let (wrong, ..) = read_text("steady_state: [{http: 'http://a/?b'}, {http: 'http://a/?c'}]");
+        assert!(
+            wrong.contains("is the name of an earlier probe too; give each a name of its own"),
+            "{wrong}"
+        );
+    }
+
+    #[test]
+    fn probes_are_a_hundred_at_most() {
+        let list = |count| {
+            let items: Vec<String> = (0..count).map(|number| format!("{{process: p{number}}}")).collect();
+            read_text(&format!("steady_state: [{}]", items.join(", "))).0
+        };
+        assert_eq!(list(100), "");
+        assert!(
+            list(101).contains("steady_state[100]: is the 101st probe; 100 are allowed"),
+            "{}",
+            list(101)
+        );
     }
 
     #[test]

@@ -283,9 +283,24 @@ fn a_restart_takes_other_probes_and_leaves_the_same_alone() {
     steady.restart(probes("{tcp: '127.0.0.1:1', name: second}")).unwrap();
     assert_eq!(steady.verdict(), Verdict::Waiting(vec!["second".to_owned()]));
     assert_eq!((lab.state("first"), lab.state("second")), (None, Some(0.0)));
-    assert_eq!(lab.breaches("first"), Some(0.0), "a counter stays");
+    assert_eq!(lab.breaches("first"), None, "what no config names is forgotten");
     steady.restart(Vec::new()).unwrap();
     assert_eq!((steady.verdict(), lab.state("second")), (Verdict::Well, None));
+}
+
+#[test]
+fn names_over_many_configs_do_not_make_the_metrics_endless() {
+    let lab = Lab::new();
+    let mut steady = lab.start("{tcp: '127.0.0.1:1', name: kept}");
+    for round in 0..40 {
+        let name = |number| format!("{{tcp: '127.0.0.1:1', name: '{round} {number} {}'}}", "\"".repeat(500));
+        let list: Vec<String> = (0..99).map(name).collect();
+        steady.restart(probes(&format!("{}, {{tcp: '127.0.0.1:1', name: kept}}", list.join(", ")))).unwrap();
+    }
+    let mut text = Vec::new();
+    lab.metrics.render(&mut text);
+    assert!(text.len() < 128 << 10, "{} bytes", text.len());
+    assert_eq!(lab.breaches("kept"), Some(0.0));
 }
 
 #[test]

@@ -2,6 +2,9 @@
 
 use std::fmt::{self, Write};
 
+/// 2^53: whole numbers up to here are doubles too.
+pub const EXACT: u64 = 1 << 53;
+
 /// An object under construction.
 pub struct Object(String);
 
@@ -53,6 +56,13 @@ impl Object {
     pub fn whole(&mut self, key: &str, value: u64) -> &mut Object {
         _ = write!(self.key(key), "{value}");
         self
+    }
+
+    /// The member `seed`, and where programs that read numbers as doubles (jq 1.6, JavaScript) would round it, the same
+    /// as text in `seed_text`.
+    pub fn seed(&mut self, seed: u64) -> &mut Object {
+        self.whole("seed", seed);
+        if seed > EXACT { self.text("seed_text", &seed.to_string()) } else { self }
     }
 
     /// A member with a number, which reads back as the very same; null where it is not finite.
@@ -140,6 +150,13 @@ pub fn string(out: &mut String, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_seed_that_a_double_rounds_is_given_as_text_too() {
+        let shown = |seed| Object::new().seed(seed).end();
+        assert_eq!(shown(EXACT), "{\"seed\":9007199254740992}");
+        assert_eq!(shown(EXACT + 1), "{\"seed\":9007199254740993,\"seed_text\":\"9007199254740993\"}");
+    }
 
     #[test]
     fn an_object_holds_its_members_in_order_and_escaped() {

@@ -4,3 +4,4 @@ pub mod civil;
 pub mod json;
 pub mod logging;
 pub mod output;
+pub mod redact;

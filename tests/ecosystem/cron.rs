@@ -65,6 +65,7 @@ fn item(random: &mut fastrand::Rng, low: u8, high: u8, names: &[&str]) -> String
         1 => format!("{from}/{step}"),
         2 if first != last && (first, last) != (0, 7) => format!("{from}-{to}"),
         3 if first < last && (first, last) != (0, 7) => format!("{from}-{to}/{step}"),
+        4 if week => "0-7".to_owned(),
         4 => to,
         _ => from,
     }
@@ -78,7 +79,9 @@ fn field(random: &mut fastrand::Rng, low: u8, high: u8, names: &[&str]) -> Strin
         9 => format!("*,{}", item(random, low, high, names)),
         _ => {
             let items: Vec<_> = (0..random.u8(1..=3)).map(|_| item(random, low, high, names)).collect();
-            items.join(",")
+            // What a star behind a comma means, crons disagree about.
+            let kept = items.iter().enumerate().filter(|(index, item)| *index == 0 || !item.starts_with('*'));
+            kept.map(|(_, item)| item.as_str()).collect::<Vec<_>>().join(",")
         }
     }
 }
@@ -94,7 +97,7 @@ fn expression(random: &mut fastrand::Rng) -> String {
 }
 
 /// Expressions where crons are known to differ, besides the random ones.
-const CORNERS: [&str; 14] = [
+const CORNERS: [&str; 18] = [
     "0 0 13 * fri",
     "0 0 13 * */2",
     "0 0 */2 * mon",
@@ -102,6 +105,10 @@ const CORNERS: [&str; 14] = [
     "0 0 1-31 * mon",
     "0 0 1-31 * */2",
     "0 0 13 * 0-6",
+    "0 0 13 * 0-7",
+    "0 0 13 * 0-7/2",
+    "0 0 */3 * 0-7/2",
+    "0 0 */10 * */3",
     "0 0 13 * *,mon",
     "0 0 29 2 *",
     "0 0 30 2 *",

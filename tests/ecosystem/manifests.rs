@@ -6,6 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_yaml::Value;
+
 use crate::common::output::words;
 use crate::kustomize;
 use crate::support::{Folder, binary};
@@ -131,6 +133,47 @@ fn the_native_sidecar_is_the_ordinary_one_in_another_place() {
     pod["initContainers"] = vec![agent].into();
 
     assert_eq!(plain, native);
+}
+
+/// What is at any depth of a value and of which `meant` is true.
+fn within<'a>(value: &'a Value, meant: &dyn Fn(&Value) -> bool, found: &mut Vec<&'a Value>) {
+    if meant(value) {
+        found.push(value);
+    }
+    let inside: Vec<&Value> = match value {
+        Value::Mapping(map) => map.iter().map(|(_, inside)| inside).collect(),
+        Value::Sequence(list) => list.iter().collect(),
+        _ => Vec::new(),
+    };
+    inside.into_iter().for_each(|inside| within(inside, meant, found));
+}
+
+#[test]
+fn neither_a_bad_config_nor_a_missing_one_takes_the_application_out_of_service() {
+    let mut documents: Vec<(PathBuf, Value)> = Vec::new();
+    for file in yaml::files(Path::new("deploy")) {
+        documents.extend(yaml::read(&file).into_iter().map(|one| (file.clone(), one)));
+    }
+    let (mut agents, mut volumes) = (0, 0);
+    for (file, document) in &documents {
+        let mut found = Vec::new();
+        within(document, &|one| text(one, "image").contains("chaos-agent"), &mut found);
+        for agent in found {
+            let words =
+                ["args", "command"].map(|key| serde_yaml::to_string(at(agent, key)).unwrap()).concat();
+            let rests = words.contains("- run\n- --rest-on-bad-config\n");
+            assert!(rests || words.contains("- inject\n"), "{}: {words}", file.display());
+            agents += 1;
+        }
+        let mut found = Vec::new();
+        within(document, &|one| text(one, "configMap.name") == "chaos-agent", &mut found);
+        for volume in found {
+            assert_eq!(at(volume, "configMap.optional"), &Value::from(true), "{}", file.display());
+            volumes += 1;
+        }
+    }
+    // Twice in the components, twice in plain YAML, Compose, the Job; the policy is in a test of its own.
+    assert_eq!((agents, volumes), (6, 4));
 }
 
 #[test]

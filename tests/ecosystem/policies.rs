@@ -14,15 +14,28 @@ const VALIDATING: &str = "deploy/policies/validating.yaml";
 const MUTATING: &str = "deploy/policies/mutating.yaml";
 const WELCOME: &str = "{metadata: {name: staging, labels: {chaos-agent/allowed: \"true\"}}}";
 
-/// What the policy answers; what is wrong with its expressions otherwise.
-fn ask(policy: &str, object: &str, namespace: &str, request: &[&str]) -> Result<Value, String> {
+/// What the policy answers to a new pod; what is wrong with its expressions otherwise.
+fn ask(policy: &str, object: &str, namespace: &str) -> Result<Value, String> {
+    judge(policy, object, namespace, &[], None)
+}
+
+/// What the policy answers to a request: operation and resource, `CREATE pods` where these are not given, and for an
+/// `UPDATE` the object as it was.
+fn judge(
+    policy: &str,
+    object: &str,
+    namespace: &str,
+    request: &[&str],
+    old: Option<&str>,
+) -> Result<Value, String> {
     let folder = Folder::new();
     let mut command = Command::new("python3");
     command.arg("tests/ecosystem/policy.py").arg(policy);
     command
         .arg(folder.write("object.yaml", object))
         .arg(folder.write("namespace.yaml", namespace))
-        .args(request);
+        .args(request)
+        .args(old.map(|old| folder.write("old.yaml", old)));
     let output = command.output().unwrap();
     let failed = || Err(words(&output));
     if output.status.success() {
@@ -59,27 +72,117 @@ fn the_agent_stays_out_of_a_namespace_that_is_not_labelled_for_it() {
     ];
     for agent in &agents {
         for namespace in elsewhere {
-            let answer = ask(VALIDATING, agent, namespace, &[]).unwrap();
+            let answer = ask(VALIDATING, agent, namespace).unwrap();
             assert_eq!(answer["allowed"], false, "{agent} in {namespace}");
             let message = text(&answer, "message");
             let parts = ["production", "kubectl label namespace production chaos-agent/allowed=true"];
             assert!(parts.iter().all(|part| message.contains(part)), "{message}");
         }
-        assert_eq!(ask(VALIDATING, agent, WELCOME, &[]).unwrap()["allowed"], true, "{agent}");
+        assert_eq!(ask(VALIDATING, agent, WELCOME).unwrap()["allowed"], true, "{agent}");
     }
-    let debug = pod(
-        "containers: [{name: app, image: nginx}], ephemeralContainers: [{name: x, image: chaos-agent}]",
-        "",
-    );
-    let answer = ask(VALIDATING, &debug, elsewhere[0], &["UPDATE", "pods/ephemeralcontainers"]).unwrap();
-    assert_eq!(answer["allowed"], false, "an ephemeral container");
+}
+
+/// What the validating policy says of an update in a namespace that is not labelled.
+fn update(old: &str, new: &str, resource: &str) -> Value {
+    judge(VALIDATING, new, "{metadata: {name: production}}", &["UPDATE", resource], Some(old)).unwrap()
+}
+
+/// A pod as the cluster has it, with this metadata and spec.
+fn stored(metadata: &str, spec: &str) -> String {
+    format!("{{apiVersion: v1, kind: Pod, metadata: {{name: web, {metadata}}}, spec: {{{spec}}}}}")
+}
+
+/// A running pod with the agent as a native sidecar, as the components make it.
+const RUNNING: &str = "containers: [{name: app, image: \"nginx:1\"}], initContainers: [{name: chaos-agent, image: \"localhost/chaos-agent:0.1.0\", restartPolicy: Always}]";
+
+#[test]
+fn a_pod_that_has_the_agent_can_be_changed_when_its_namespace_is_not_labelled_any_more() {
+    let finalizer = stored("labels: {app: web}, finalizers: [batch.kubernetes.io/job-tracking]", RUNNING);
+    let plain = stored("labels: {app: web}", RUNNING);
+    let image = RUNNING.replace("nginx:1", "nginx:2");
+    let ordinary = "containers: [{name: app, image: a}, {name: chaos-agent, image: chaos-agent}]";
+    let ephemeral =
+        "containers: [{name: app, image: a}], ephemeralContainers: [{name: debug, image: chaos-agent}]";
+    for (what, old, new) in [
+        ("a finalizer goes", &finalizer, &plain),
+        ("a finalizer comes", &plain, &finalizer),
+        ("a label", &plain, &stored("labels: {app: web, tier: front}", RUNNING)),
+        ("labels for the first time", &stored("uid: x", RUNNING), &plain),
+        ("an annotation", &plain, &stored("labels: {app: web}, annotations: {note: x}", RUNNING)),
+        ("the application's image", &plain, &stored("labels: {app: web}", &image)),
+        (
+            "a deadline",
+            &plain,
+            &stored("labels: {app: web}", &format!("{RUNNING}, activeDeadlineSeconds: 5")),
+        ),
+        ("an ordinary agent", &stored("labels: {}", ordinary), &stored("labels: {app: web}", ordinary)),
+        ("an ephemeral agent", &stored("labels: {}", ephemeral), &stored("labels: {app: web}", ephemeral)),
+    ] {
+        assert_eq!(update(old, new, "pods")["allowed"], true, "{what}");
+    }
+    let debug = format!("{RUNNING}, ephemeralContainers: [{{name: debug, image: busybox}}]");
+    assert_eq!(update(&plain, &stored("labels: {}", &debug), "pods/ephemeralcontainers")["allowed"], true);
+}
+
+#[test]
+fn an_update_that_brings_an_agent_is_refused() {
+    let plain = "containers: [{name: app, image: \"nginx:1\"}]";
+    let pods = "pods";
+    let debugs = "pods/ephemeralcontainers";
+    for (what, old, new, resource) in [
+        (
+            "an image becomes the agent's",
+            plain,
+            "containers: [{name: app, image: chaos-agent}]".to_owned(),
+            pods,
+        ),
+        ("another version of the agent", RUNNING, RUNNING.replace("0.1.0", "0.2.0"), pods),
+        (
+            "an ephemeral agent",
+            plain,
+            format!("{plain}, ephemeralContainers: [{{name: debug, image: chaos-agent}}]"),
+            debugs,
+        ),
+        (
+            "one more agent, of an image that is there",
+            RUNNING,
+            format!(
+                "{RUNNING}, ephemeralContainers: [{{name: debug, image: \"localhost/chaos-agent:0.1.0\"}}]"
+            ),
+            debugs,
+        ),
+        (
+            "the application becomes an agent too",
+            RUNNING,
+            RUNNING.replace("nginx:1", "localhost/chaos-agent:0.1.0"),
+            pods,
+        ),
+    ] {
+        let (old, new) = (stored("labels: {}", old), stored("labels: {}", &new));
+        assert_eq!(update(&old, &new, resource)["allowed"], false, "{what}");
+        let welcome = judge(VALIDATING, &new, WELCOME, &["UPDATE", resource], Some(&old)).unwrap();
+        assert_eq!(welcome["allowed"], true, "{what}, where it is allowed");
+    }
+}
+
+#[test]
+fn a_pod_that_is_being_deleted_can_always_be_changed() {
+    let gone = "deletionTimestamp: \"2026-11-26T00:00:00Z\", finalizers: [x/y]";
+    let (old, new) = (stored(gone, RUNNING), stored("deletionTimestamp: \"2026-11-26T00:00:00Z\"", RUNNING));
+    let answer = update(&old, &new, "pods");
+    assert_eq!((&answer["matches"], text(&answer, "why")), (&false.into(), "is-not-being-deleted"));
+    // Nobody gets an agent in by claiming it of a pod that is not there yet, or not being deleted.
+    let claimed = stored(gone, RUNNING);
+    assert_eq!(ask(VALIDATING, &claimed, "{metadata: {name: production}}").unwrap()["allowed"], false);
+    let before = stored("labels: {}", "containers: [{name: app, image: nginx}]");
+    assert_eq!(update(&before, &claimed, "pods")["allowed"], false);
 }
 
 #[test]
 fn other_images_are_nobodys_business() {
     for name in ["nginx", "localhost/my-chaos-agent:1", "chaos-agent/exporter:1", "example.org/chaos-agents"]
     {
-        let answer = ask(VALIDATING, &image(name), "{metadata: {name: production}}", &[]).unwrap();
+        let answer = ask(VALIDATING, &image(name), "{metadata: {name: production}}").unwrap();
         assert_eq!(answer["allowed"], true, "{name}");
     }
 }
@@ -99,7 +202,7 @@ fn the_policies_are_in_force() {
 /// The sidecar that the policy adds, and the whole pod.
 fn injected(spec: &str, profile: &str) -> (Value, Value) {
     let asked = pod(spec, &format!("app: web, chaos-agent/inject: {profile}"));
-    let answer = ask(MUTATING, &asked, WELCOME, &[]).unwrap();
+    let answer = ask(MUTATING, &asked, WELCOME).unwrap();
     assert_eq!(answer["matches"], true, "{answer:?}");
     (at(&answer, "object.spec.initContainers.0").clone(), answer["object"].clone())
 }
@@ -130,9 +233,23 @@ fn a_labelled_pod_gets_the_sidecar_that_kustomize_gives() {
 fn a_profile_decides_user_and_capabilities() {
     let plain = "containers: [{name: app, image: nginx}]";
     let root = "securityContext: {runAsUser: 0}, containers: [{name: app, image: nginx}]";
+    let of_pod = "securityContext: {runAsUser: 101}, containers: [{name: app, image: nginx}]";
+    let first = "containers: [{name: app, image: nginx, securityContext: {runAsUser: 999}}, {name: b, image: b, \
+         securityContext: {runAsUser: 7}}]";
+    let none = "securityContext: {fsGroup: 1}, containers: [{name: app, image: nginx, securityContext: {privileged: \
+                false}}]";
+    let overridden = format!("securityContext: {{runAsUser: 101}}, {first}");
+    let root_inside = "securityContext: {runAsUser: 101}, containers: [{name: app, image: nginx, securityContext: \
+                       {runAsUser: 0}}]";
     for (spec, profile, user, added, shared) in [
         (plain, "restricted", 65532, vec![], true),
         (root, "restricted", 65532, vec![], true),
+        (none, "restricted", 65532, vec![], true),
+        (of_pod, "restricted", 101, vec![], true),
+        (first, "restricted", 999, vec![], true),
+        (&overridden, "restricted", 999, vec![], true),
+        (root_inside, "restricted", 101, vec![], true),
+        (first, "kill", 0, vec![Value::from("KILL")], true),
         (plain, "kill", 0, vec![Value::from("KILL")], true),
         (plain, "network", 0, vec![Value::from("NET_ADMIN")], false),
     ] {
@@ -158,7 +275,8 @@ fn a_profile_decides_user_and_capabilities() {
 fn a_pod_is_left_alone_unless_it_and_its_namespace_ask() {
     let plain = "containers: [{name: app, image: nginx}]";
     let why = |object: &str, namespace: &str, request: &[&str]| {
-        let answer = ask(MUTATING, object, namespace, request).unwrap();
+        let old = request.contains(&"UPDATE").then_some(object);
+        let answer = judge(MUTATING, object, namespace, request, old).unwrap();
         assert_eq!(answer["matches"], false, "{object} in {namespace}");
         text(&answer, "why").to_owned()
     };
@@ -171,6 +289,11 @@ fn a_pod_is_left_alone_unless_it_and_its_namespace_ask() {
     assert_eq!(why(&labelled("containers: [{name: chaos-agent, image: x}]"), WELCOME, &[]), has);
     let init = format!("{plain}, initContainers: [{{name: chaos-agent, image: x}}]");
     assert_eq!(why(&labelled(&init), WELCOME, &[]), has);
+    let volume = |volume: &str| labelled(&format!("{plain}, volumes: [{volume}]"));
+    let taken = volume("{name: own, emptyDir: {}}, {name: chaos-agent, emptyDir: {}}");
+    assert_eq!(why(&taken, WELCOME, &[]), "has-no-volume-of-this-name");
+    let other = volume("{name: chaos-agents, emptyDir: {}}");
+    assert_eq!(ask(MUTATING, &other, WELCOME).unwrap()["matches"], true);
     let host = format!("{plain}, hostNetwork: true");
     assert_eq!(why(&labelled(&host), WELCOME, &[]), "has-a-network-of-its-own");
 }
@@ -186,12 +309,14 @@ fn a_slip_in_an_expression_would_be_found() {
         (MUTATING, "variables.profile != 'network'", "variables.profil != 'network'"),
         (MUTATING, "object.metadata.labels['chaos-agent/inject']", "JSONPatch{op: 'add'}.op"),
         (VALIDATING, "variables.containers.exists(", "variables.containers.exist("),
-        (VALIDATING, "+ (has(object.spec.initContainers) ? ", "+ has(object.spec.initContainers) ? "),
+        (VALIDATING, "+ (has(object.spec.initContainers)", "+ has(object.spec.initContainers"),
+        (VALIDATING, "request.operation == 'CREATE' ? []", "request.operation == 'CREATE' ? 0"),
+        (VALIDATING, "!has(oldObject.metadata", "!oldObject.metadata"),
     ] {
         let text = fs::read_to_string(policy).unwrap();
         assert!(text.contains(right), "{policy} has no {right}");
         let file = folder.write("policy.yaml", text.replace(right, wrong));
-        let answer = ask(file.to_str().unwrap(), &object, WELCOME, &[]);
+        let answer = ask(file.to_str().unwrap(), &object, WELCOME);
         assert!(answer.is_err(), "{wrong} was taken: {answer:?}");
     }
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What an admission policy does with a pod: evaluates its CEL expressions with Google's own implementation.
 
-usage: policy.py POLICY.yaml OBJECT.yaml NAMESPACE.yaml [OPERATION [RESOURCE]]     (CREATE pods)
+usage: policy.py POLICY.yaml OBJECT.yaml NAMESPACE.yaml [OPERATION [RESOURCE [OLD.yaml]]]     (CREATE pods)
 
 Prints one JSON object: {"matches": ..., "why": ...} and, where the policy matches, "allowed" and "message" of a
 validating policy, "object" of a mutating one. Ends with 1 where an expression does not compile, has the wrong type or
@@ -264,11 +264,15 @@ def asked(spec, request, operation, resource):
 
 
 def main():
-    if len(sys.argv) not in (4, 5, 6):
+    if len(sys.argv) not in (4, 5, 6, 7):
         print(__doc__, file=sys.stderr)
         sys.exit(64)
     policies, thing, namespace = sys.argv[1:4]
     operation, resource = (sys.argv[4:] + ["CREATE", "pods"][len(sys.argv) - 4 :])[:2]
+    old = yaml.safe_load(Path(sys.argv[6]).read_text()) if len(sys.argv) == 7 else None
+    # As an API server: there is an old object in an update, and only there.
+    if (operation == "UPDATE") != (old is not None):
+        fail(f"{operation} with the old object {old}")
     documents = list(yaml.safe_load_all(Path(policies).read_text()))
     policy = next(one for one in documents if one["kind"].endswith("AdmissionPolicy"))
     if not any(one["kind"] == policy["kind"] + "Binding" and one["spec"]["policyName"] == policy["metadata"]["name"]
@@ -278,7 +282,7 @@ def main():
         "object": yaml.safe_load(Path(thing).read_text()),
         "namespaceObject": yaml.safe_load(Path(namespace).read_text()),
         "request": {"operation": operation},
-        "oldObject": None,
+        "oldObject": old,
     }
     evaluator = Evaluator(policy, request)
     why = asked(policy["spec"], request, operation, resource) or evaluator.conditions()

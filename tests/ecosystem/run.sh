@@ -2,7 +2,7 @@
 # TL;DR: ./build.sh test ecosystem [-- FILTER...]   (CHAOS_AGENT names the product)
 #
 # Runs the ecosystem tier: finds or fetches Prometheus, kubectl and the validators, then the libtest program. Nothing
-# is installed for good but python3, Chromium, zsh and fish: Prometheus is unpacked under target/ (its package would
+# is installed for good but python3, Chromium, logrotate, zsh and fish: Prometheus is unpacked under target/ (its package would
 # start a service), the validators live in a virtual environment there, and so does kubectl where the machine has none.
 # Exit code: 0 all passed, 1 failed, 75 a part is missing.
 set -euo pipefail
@@ -48,6 +48,7 @@ kubectl_command() {
 
 provide python3=python3 || lacking "python3"
 provide chromium=chromium || lacking "chromium"
+provide logrotate=logrotate || lacking "logrotate"
 provide zsh=zsh fish=fish || lacking "zsh and fish"
 prometheus || lacking "prometheus (apt-get download prometheus, or install it)"
 validators || lacking "pip install ${VALIDATORS[*]}"

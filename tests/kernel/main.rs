@@ -19,3 +19,4 @@ mod tc_judge;
 mod together;
 mod victim;
 mod wire;
+mod witness;

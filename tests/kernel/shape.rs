@@ -3,6 +3,7 @@
 
 use crate::support::{Link, wait_for};
 use crate::wire::*;
+use crate::witness::{Pace, Verdict, Witness, settle};
 use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +22,8 @@ fn flights(link: &Link, count: u32, gap: Duration) -> (Vec<f64>, Duration) {
     let sink = inside(&link.far, move || {
         let socket = UdpSocket::bind(place).unwrap();
         bound.store(true, Ordering::Release);
-        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        // A machine that stands still for a while loses nothing.
+        socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         let (mut found, mut arrivals) = (Vec::new(), Vec::new());
         let mut bytes = [0; 512];
         while found.len() < count as usize && socket.recv(&mut bytes).is_ok() {
@@ -77,10 +79,9 @@ fn table(name: &str) -> Vec<f64> {
 #[test]
 fn two_thousand_delays_have_the_mean_and_the_distribution_that_was_asked_for() {
     const COUNT: u32 = 2000;
-    const ROUNDS: usize = 8;
     let link = Link::new("shape");
-    let base = sorted(flights(&link, COUNT, Duration::from_millis(2)).0);
-    let base = base[base.len() / 2];
+    // A quick one: what is late without a fault is the machine's.
+    let base = sorted(flights(&link, COUNT, Duration::from_millis(2)).0)[COUNT as usize / 10];
     for (delay, jitter, kind) in [
         (10.0, 0.0, "uniform"),
         (100.0, 0.0, "uniform"),
@@ -103,22 +104,24 @@ fn two_thousand_delays_have_the_mean_and_the_distribution_that_was_asked_for() {
             (_, name) => table(name),
         };
         let expected: Vec<f64> = expected.into_iter().map(|one| delay + jitter * one).collect();
-        // A machine that is interrupted while it emulates this one makes packets late in bulk; such a round says
-        // nothing, so the best of a few counts.
-        let good = (0..ROUNDS).any(|_| {
+        settle(&fault, || {
+            let witness = Witness::start();
             let (found, _) = flights(&link, COUNT, Duration::from_millis(2));
-            assert_eq!(found.len(), COUNT as usize, "a delay loses nothing: {}", agent.log());
-            judge(kind, &sorted(found.into_iter().map(|flight| flight - base).collect()), &expected)
+            let pace = witness.pace();
+            if found.len() < COUNT as usize {
+                let why = format!("a delay loses nothing, but {} came: {}", found.len(), agent.log());
+                return Verdict::late(pace.dropped > 0, why);
+            }
+            judge(kind, &sorted(found.into_iter().map(|flight| flight - base).collect()), &expected, pace)
         });
         agent.signal(libc::SIGTERM);
         assert_eq!(agent.wait_exit(), Some(0), "{}", agent.log());
-        assert!(good, "{fault}: wrong {ROUNDS} times");
     }
 }
 
 /// Whether delays (in order) are as expected: the median within 1 ms or 2 % where there is one value only, else the
-/// distribution, by Kolmogorov and Smirnov.
-fn judge(kind: &str, found: &[f64], expected: &[f64]) -> bool {
+/// distribution, by Kolmogorov and Smirnov. Only what is later than asked can be the machine's fault.
+fn judge(kind: &str, found: &[f64], expected: &[f64], pace: Pace) -> Verdict {
     let (average, asked) = (mean(found), mean(expected));
     if expected.len() == 1 {
         let median = found[found.len() / 2];
@@ -126,12 +129,22 @@ fn judge(kind: &str, found: &[f64], expected: &[f64]) -> bool {
         // A processor that is emulated beside other work is late now and then, by much: that moves the mean, not
         // the median.
         let bound = f64::max(1.0, asked * 0.02);
-        return (median - asked).abs() < bound && average > asked - bound && average < asked + 10.0 * bound;
+        let early = median < asked - bound || average < asked - bound;
+        let why = format!("asked {asked} ms, mean {average}, median {median}, {pace:?}");
+        return match median < asked + bound && average < asked + 10.0 * bound {
+            _ if early => Verdict::Wrong(why),
+            true => Verdict::Right,
+            false => Verdict::late(pace.usual > bound || pace.worst > 20.0 * bound, why),
+        };
     }
     let far = distance(found, expected);
     println!("{kind}: mean {average:.2} (of the table {asked:.2}), distance {far:.4}");
     // P(D > d) < 2 exp(-2 n d²): 1e-6 at 0.06 for 2000; the rest is for the emulated timer.
-    far < 0.1
+    let why = format!("{kind}: mean {average}, of the table {asked}, distance {far}, {pace:?}");
+    match far < 0.1 {
+        true => Verdict::Right,
+        false => Verdict::late(average > asked && (pace.usual > 2.0 || pace.worst > 100.0), why),
+    }
 }
 
 #[test]
@@ -140,11 +153,21 @@ fn a_rate_is_kept_within_five_percent_over_thousands_of_datagrams() {
     let link = Link::new("pace");
     let mut agent = Agent::start(&link.near, "rate: 1mbit, limit: 10000, duration_seconds: 600");
     agent.wait_active(&link.near);
-    let (found, took) = flights(&link, COUNT, Duration::ZERO);
-    let rate = f64::from(COUNT - 1) * ON_WIRE * 8.0 / took.as_secs_f64() / 1e6;
-    println!("rate asked 1 Mbit/s, found {rate:.4} over {took:?}");
-    assert_eq!(found.len(), COUNT as usize, "a rate with room to wait loses nothing");
-    assert!((rate - 1.0).abs() < 0.05, "{rate} Mbit/s");
+    settle("rate of 1 Mbit/s", || {
+        let witness = Witness::start();
+        let (found, took) = flights(&link, COUNT, Duration::ZERO);
+        let (pace, took) = (witness.pace(), took.as_secs_f64());
+        let rate = f64::from(COUNT - 1) * ON_WIRE * 8.0 / took / 1e6;
+        println!("rate asked 1 Mbit/s, found {rate:.4} over {took} s");
+        let why = format!("{} of {COUNT} came, {rate} Mbit/s in {took} s, {pace:?}", found.len());
+        match found.len() == COUNT as usize {
+            // A rate with room to wait loses nothing.
+            false => Verdict::late(pace.dropped > 0, why),
+            true if (rate - 1.0).abs() < 0.05 => Verdict::Right,
+            // The first may have been taken late, which makes the rest look quick.
+            true => Verdict::late(pace.worst / 1000.0 > took * 0.02, why),
+        }
+    });
     agent.signal(libc::SIGTERM);
     assert_eq!(agent.wait_exit(), Some(0), "{}", agent.log());
 }

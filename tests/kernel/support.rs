@@ -202,6 +202,13 @@ impl Cgroup {
         self.entering(&format!("exec unshare --cgroup --mount sh -c '{inner}' sh \"$@\""), program)
     }
 
+    /// Like `command`, in a mount name space (and one of control groups if asked for) that `script` arranges.
+    pub fn arranged(&self, own_groups: bool, script: &str, program: impl AsRef<OsStr>) -> Command {
+        let groups = if own_groups { "--cgroup" } else { "" };
+        let inner = format!("exec unshare {groups} --mount sh -c '{script} && exec \"$@\"' sh \"$@\"");
+        self.entering(&inner, program)
+    }
+
     fn entering(&self, then: &str, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("sh");
         let script = format!("echo $$ >{}/cgroup.procs && {then}", self.path.display());

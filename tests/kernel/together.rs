@@ -53,12 +53,16 @@ fn another_agent_and_a_fault_by_hand_leave_the_fault_of_a_running_agent_alone() 
         (done.status.code(), String::from_utf8_lossy(&done.stdout).into_owned())
     };
     let (code, out) = inject(&["interface=eth0", "--for", "1s"]);
-    assert!(code == Some(2) && out.contains("another agent has its fault on eth0"), "{out}");
+    assert!(
+        code == Some(2)
+            && out.contains(&format!("another agent (pid {}) has its fault on eth0", agent.pid())),
+        "{out}"
+    );
     assert_eq!(state(&link.near), during);
     // A second agent finds marks at its start, and knows whose they are.
     let second = Agent::start(&link.near, "delay_ms: 5, duration_seconds: 1");
-    second.wait_log("belongs to another agent that runs here; left alone");
-    second.wait_log("skipped: another agent has its fault on eth0");
+    second.wait_log(&format!("belongs to another agent (pid {}), which runs here; left alone", agent.pid()));
+    second.wait_log("skipped: another agent (pid ");
     assert!(!second.log().contains("removed what"), "{}", second.log());
     end(second, &link.near, &during);
     end(agent, &link.near, &before);
@@ -127,26 +131,111 @@ fn without_ifb_a_fault_on_incoming_traffic_is_refused_and_a_partition_needs_none
 }
 
 #[test]
+fn without_gact_a_partition_of_incoming_traffic_says_so_and_is_not_tried_twice() {
+    let link = Link::new("no-gact");
+    for module in ["sch_netem", "cls_u32", "sch_ingress"] {
+        let _ = std::process::Command::new("modprobe").arg(module).status();
+    }
+    let _ = std::process::Command::new("rmmod").arg("act_gact").status();
+    let _without = NoModules::new();
+    let before = state(&link.near);
+    let agent = Agent::start(&link.near, "partition: true, direction: ingress, duration_seconds: 600");
+    let said = agent.wait_log("failed");
+    assert!(said.contains("no act_gact") && said.contains("modprobe act_gact"), "{said}");
+    assert_eq!(agent.log().matches("tc qdisc add dev eth0 ingress").count(), 1, "{}", agent.log());
+    end(agent, &link.near, &before);
+}
+
+#[test]
+fn the_automatic_interfaces_are_all_of_the_default_route_and_the_probes_are_spared() {
+    let link = Link::new("auto");
+    for line in [
+        "ip link add eth1 type dummy",
+        "ip link add eth2 type dummy",
+        "ip address add 10.78.0.1/24 dev eth1",
+        "ip link set eth1 up",
+        "ip link set eth2 up",
+        "ip route add unreachable default metric 1",
+    ] {
+        link.near.run(line);
+    }
+    let before = state(&link.near);
+    let fault = "interface: auto, delay_ms: 20, duration_seconds: 600, exempt_defaults: [probes]";
+    let start = || {
+        let mut command = link.near.command(agent_path());
+        command.env("NODE_IP", "::ffff:10.9.9.9,fd99::9");
+        Agent::start_with(command, fault, "3600")
+    };
+    // A route that leads nowhere is none, and its device "*" in /proc/net/route no glob.
+    let agent = start();
+    let said = agent.wait_log("failed");
+    assert!(said.contains("no default route that leads out"), "{said}");
+    end(agent, &link.near, &before);
+
+    link.near.run("ip route add default metric 5 nexthop via 10.77.0.2 nexthop via 10.78.0.2");
+    link.near.run("ip neigh add 169.254.1.1 lladdr 02:00:00:00:00:01 dev eth1");
+    let agent = start();
+    agent.wait_active(&link.near);
+    let ours = |name: &str| qdiscs_of(&link.near, name).iter().any(|qdisc| qdisc["handle"] == "ca05:");
+    assert_eq!(["eth0", "eth1", "eth2"].map(ours), [true, true, false], "{}", agent.log());
+    for peer in [
+        "ip dst 10.77.0.2/32",
+        "ip dst 10.78.0.2/32",
+        "ip dst 10.9.9.9/32",
+        "ip6 dst fd99::9/128",
+        "ip6 dst fe80::/10",
+        "ip dst 169.254.1.1/32",
+    ] {
+        for dev in ["eth0", "eth1"] {
+            let wanted = format!("tc filter add dev {dev} parent ca05: ");
+            let is =
+                |line: &str| line.contains(&wanted) && line.contains(&format!("match {peer} flowid ca05:1"));
+            assert!(agent.log().lines().any(is), "{peer} on {dev}: {}", agent.log());
+        }
+    }
+    end(agent, &link.near, &before);
+}
+
+#[test]
 fn the_kernels_default_queues_come_back_whatever_they_were() {
     run("modprobe tun");
     let knob = "/proc/sys/net/core/default_qdisc";
     let usual = std::fs::read_to_string(knob).unwrap();
-    for (default, queues) in [("fq_codel", ""), ("pfifo_fast", ""), ("fq_codel", " multi_queue")] {
-        std::fs::write(knob, default).unwrap();
+    let mut met = Vec::new();
+    // Every kind that this kernel has as a module, and those that are built in.
+    let modules = run("find /lib/modules -name sch_*.ko");
+    let names = modules.lines().filter_map(|path| path.rsplit_once("sch_")?.1.strip_suffix(".ko"));
+    let mut kinds: Vec<_> =
+        names.chain(["fq_codel", "pfifo_fast", "pfifo", "bfifo"]).map(|name| (name, "")).collect();
+    kinds.extend(["fq_codel", "cake"].map(|name| (name, " multi_queue")));
+    for (default, queues) in kinds {
+        if std::fs::write(knob, default).is_err() {
+            continue;
+        }
         let space = Namespace::new("default");
         space.run(&format!("ip tuntap add dev tap0 mode tap{queues}"));
         space.run("ip link set tap0 up");
         let before = state(&space);
         let kind = if queues.is_empty() { default } else { "mq" };
-        assert!(before.contains(&format!("\"kind\":\"{kind}\"")), "{before}");
+        let root = qdiscs_of(&space, "tap0").into_iter().find(|qdisc| qdisc["root"] == true);
+        // Some cannot do without options, and the kernel then takes another.
+        if root.is_none_or(|root| root["kind"] != kind || root["handle"] != "0:") {
+            println!("{default}: no default that the kernel sets by itself");
+            continue;
+        }
         for fault in ["delay_ms: 5, exempt_defaults: []", "delay_ms: 5, targets: [{port: 80}]"] {
             let agent = Agent::start(&space, &format!("interface: tap0, duration_seconds: 600, {fault}"));
             agent.wait_active(&space);
-            assert_ne!(state(&space), before);
+            assert_ne!(state(&space), before, "{default}");
             end(agent, &space, &before);
         }
+        println!("{default}{queues}: back");
+        met.push(kind);
     }
     std::fs::write(knob, usual.trim()).unwrap();
+    for kind in ["fq", "cake", "fq_pie", "sfq", "pfifo", "bfifo", "codel", "fq_codel", "pfifo_fast", "mq"] {
+        assert!(met.contains(&kind), "{kind} is not among {met:?}");
+    }
 }
 
 #[test]

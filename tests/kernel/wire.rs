@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// Generous: a deadline only decides how long a broken build takes to fail.
@@ -197,49 +197,72 @@ pub fn median(values: &[Option<f64>]) -> f64 {
     values[values.len() / 2]
 }
 
-/// The numbers of datagrams in the order in which they came in, out of `count` that were sent through the link.
-pub fn stream(link: &Link, count: u32) -> Vec<u32> {
+/// What came of a stream of datagrams.
+pub struct Stream {
+    /// Their numbers in the order in which they came in.
+    pub found: Vec<u32>,
+    /// From the first to leave to the last to come in.
+    pub took: Duration,
+    /// How many left later after the one before than they should have, by 5 ms or more.
+    pub stalls: usize,
+}
+
+/// How many of the last words have to come.
+const ENDS: usize = 5;
+/// What stands in a datagram that ends a stream, and is sent again until it comes through.
+const END: u32 = u32::MAX;
+
+/// `count` datagrams through the link. The stream ends by word, not by silence: a machine that stands still for a while
+/// loses nothing.
+pub fn stream(link: &Link, count: u32) -> Stream {
+    fs::write("/proc/sys/net/core/rmem_default", "16777216").unwrap();
     let address = format!("{}:7000", link.far_address);
-    let sink = UdpSocketIn::new(link, &address);
-    inside(&link.near, move || {
+    let (ready, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (bound, sent, place) = (Arc::clone(&ready), Arc::clone(&done), address.clone());
+    let sink = inside(&link.far, move || {
+        let socket = UdpSocket::bind(place).unwrap();
+        bound.store(true, Ordering::Release);
+        socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let (mut found, mut last, mut ends) = (Vec::new(), Instant::now(), 0);
+        let mut bytes = [0; 2048];
+        // The first of the last words may have overtaken others: the queue is empty when several have come.
+        while ends < ENDS {
+            match socket.recv(&mut bytes).map(|_| u32::from_ne_bytes(bytes[..4].try_into().unwrap())) {
+                Ok(END) => ends += 1,
+                Ok(number) => (last, _) = (Instant::now(), found.push(number)),
+                Err(_) => {}
+            }
+        }
+        sent.store(true, Ordering::Release);
+        (found, last)
+    });
+    wait_for(LIMIT, "the sink to be bound", || ready.load(Ordering::Acquire).then_some(()));
+    let source = inside(&link.near, move || {
         let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
         socket.connect(&address).unwrap();
+        let begin = Instant::now();
+        let (mut before, mut stalls) = (begin, 0);
         for number in 0..count {
             let mut bytes = [0x55; 64];
             bytes[..4].copy_from_slice(&number.to_ne_bytes());
             let _ = socket.send(&bytes);
+            stalls += usize::from(before.elapsed() > Duration::from_millis(5));
+            before = Instant::now();
             // Below what the receiver takes, so that only netem loses.
             if number % 20 == 19 {
-                std::thread::park_timeout(Duration::from_millis(2));
+                thread::park_timeout(Duration::from_millis(2));
             }
         }
-    })
-    .join()
-    .unwrap();
-    sink.0.join().unwrap()
-}
-
-struct UdpSocketIn(JoinHandle<Vec<u32>>);
-
-impl UdpSocketIn {
-    /// Collects until nothing comes for two seconds.
-    fn new(link: &Link, address: &str) -> UdpSocketIn {
-        fs::write("/proc/sys/net/core/rmem_default", "16777216").unwrap();
-        let (address, ready) = (address.to_owned(), Arc::new(AtomicBool::new(false)));
-        let bound = Arc::clone(&ready);
-        let thread = inside(&link.far, move || {
-            let socket = UdpSocket::bind(address).unwrap();
-            bound.store(true, Ordering::Release);
-            let mut found = Vec::new();
-            let mut bytes = [0; 2048];
-            socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-            while socket.recv(&mut bytes).is_ok() {
-                found.push(u32::from_ne_bytes(bytes[..4].try_into().unwrap()));
-                socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
-            }
-            found
-        });
-        wait_for(LIMIT, "the sink to be bound", || ready.load(Ordering::Acquire).then_some(()));
-        UdpSocketIn(thread)
-    }
+        let mut bytes = [0x55; 64];
+        bytes[..4].copy_from_slice(&END.to_ne_bytes());
+        let end = Instant::now() + LIMIT;
+        while !done.load(Ordering::Acquire) {
+            assert!(Instant::now() < end, "the last word does not come through");
+            let _ = socket.send(&bytes);
+            thread::park_timeout(Duration::from_millis(50));
+        }
+        (begin, stalls)
+    });
+    let ((begin, stalls), (found, last)) = (source.join().unwrap(), sink.join().unwrap());
+    Stream { found, took: last.saturating_duration_since(begin), stalls }
 }

@@ -1,5 +1,7 @@
 //! What this tier shares with others.
 
+#[path = "../common/apart.rs"]
+pub mod apart;
 #[path = "../common/http.rs"]
 pub mod http;
 #[path = "../common/proc.rs"]
@@ -10,5 +12,7 @@ pub mod running;
 pub mod signal;
 #[path = "../common/space.rs"]
 pub mod space;
+#[path = "../common/stalled.rs"]
+pub mod stalled;
 #[path = "../common/wait.rs"]
 pub mod wait;

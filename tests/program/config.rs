@@ -147,14 +147,22 @@ fn what_is_no_readable_file_is_met_with_a_clear_error_and_exit_64() {
     let there = |name: &str| folder.0.join(name);
     std::fs::create_dir(there("folder")).unwrap();
     std::os::unix::fs::symlink("loop", there("loop")).unwrap();
+    assert!(Command::new("mkfifo").arg(there("fifo")).status().unwrap().success());
+    std::os::unix::fs::symlink("fifo", there("to-fifo")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(there("socket")).unwrap();
+    std::fs::File::create(there("huge")).unwrap().set_len(1 << 30).unwrap();
     for (path, words) in [
         (there("nothing"), "No such file or directory"),
         (there("folder"), "it is a directory"),
         // "Too many levels of symbolic links" or "Symbolic link loop": each C library has its words.
         (there("loop"), "ymbolic link"),
         (there("nothing/deeper"), "No such file or directory"),
-        (PathBuf::from("/dev/null"), "the file is empty"),
-        (PathBuf::from("/dev/zero"), "larger than 64 KiB"),
+        (there("fifo"), "it is a pipe (FIFO), not a regular file"),
+        (there("to-fifo"), "it is a pipe (FIFO), not a regular file"),
+        (there("socket"), "it is a socket, not a regular file"),
+        (there("huge"), "larger than 64 KiB"),
+        (PathBuf::from("/dev/null"), "it is a device, not a regular file"),
+        (PathBuf::from("/dev/zero"), "it is a device, not a regular file"),
         // "Input/output error" or "I/O error", likewise.
         (PathBuf::from("/proc/self/mem"), " error"),
     ] {

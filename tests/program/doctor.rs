@@ -122,3 +122,90 @@ fn an_agent_that_runs_and_an_application_that_is_ill_are_told() {
     assert!(text.ends_with("no failure is enabled\n"), "{text}");
     assert_eq!(agent.stop().0, 0);
 }
+
+/// A config with one process entry of this condition.
+fn meant(condition: &str) -> String {
+    format!(
+        "agent: {{metrics: {{enabled: false}}}}\nfailures:\n  app: {{type: process, enabled: true, probability: 1, \
+         {condition}}}\n"
+    )
+}
+
+#[test]
+fn before_the_application_runs_its_fault_is_not_called_ready_but_what_is_known() {
+    let folder = Folder::new();
+    folder.write("config.yaml", meant("target_name: sleep 1000.541"));
+    let (code, text, _) = doctor(&folder, &[]);
+    assert_eq!(code, 0, "an init container must let the application start: {text}");
+    let line = text.lines().find(|line| line.starts_with("not yet")).unwrap_or_else(|| panic!("{text}"));
+    assert!(line.contains("cannot be judged before the application runs: no process"), "{line}");
+    assert!(line.contains("CAP_KILL is held") || line.contains("only processes of uid "), "{line}");
+    assert!(text.ends_with("1 of 1 enabled failures cannot be judged yet\n"), "{text}");
+    let (_, json, _) = doctor(&folder, &["-o", "json"]);
+    let object: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        (&object["ready"], &about(&findings(&json), "app").1[..]),
+        (&false.into(), "not yet"),
+        "{json}"
+    );
+
+    // Who was waited for and did not come is a hindrance.
+    let (code, text, _) = doctor(&folder, &["--wait", "300ms"]);
+    assert!(code == 1 && text.contains("after 0.3 s: cannot be judged"), "{text}");
+    let mut waiting = Command::new(binary());
+    let waiting = waiting.args(["doctor", "--wait=60s"]).current_dir(&folder.0);
+    let waiting = waiting.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let _victim = Victim::spawn(Command::new("sleep").arg("1000.541"));
+    let done = waiting.wait_with_output().unwrap();
+    let text = String::from_utf8(done.stdout).unwrap();
+    assert!(done.status.code() == Some(0) && text.ends_with("all 1 enabled failures are ready\n"), "{text}");
+}
+
+#[test]
+fn a_user_that_could_never_be_signalled_is_told_before_the_application_runs() {
+    let folder = Folder::new();
+    let own = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(&folder.0).unwrap());
+    // Root without the capability, as `drop: [ALL]` makes it; anybody else has none.
+    let unable = || {
+        let mut command = Command::new(if own == 0 { "setpriv".into() } else { binary() });
+        if own == 0 {
+            command.arg("--bounding-set=-kill").arg(binary());
+        }
+        let done = command.arg("doctor").current_dir(&folder.0).output().unwrap();
+        (done.status.code().unwrap(), String::from_utf8(done.stdout).unwrap())
+    };
+    folder.write("config.yaml", meant(&format!("match: {{cmdline: sleep 1000.542, uid: {}}}", own + 1)));
+    let (code, text) = unable();
+    let said = format!("processes of uid {} may not be signalled; the agent lacks CAP_KILL", own + 1);
+    assert!(code == 1 && text.contains(&said), "{text}");
+    folder.write("config.yaml", meant(&format!("match: {{cmdline: sleep 1000.542, uid: {own}}}")));
+    let (code, text) = unable();
+    assert!(code == 0 && text.contains(&format!("only processes of uid {own} may be signalled")), "{text}");
+}
+
+#[test]
+fn a_memory_fault_of_the_agent_in_force_does_not_make_memory_not_ready() {
+    let entry = "enabled: true, probability: 1, duration_seconds: 600";
+    let agent = Agent::start(&format!(
+        "agent: {{interval_seconds: 0.1, metrics: {{address: 127.0.0.1, port: PORT}}}}\nfailures:\n  \
+         held: {{type: memory, {entry}, mb: 4}}\n"
+    ));
+    agent.wait_metric("chaos_injection_active{failure_type=\"memory\"}", |value| value == 1.0);
+    let port = std::fs::read_to_string(agent.folder.0.join("config.yaml")).unwrap();
+    let port = port.split_once("port: ").unwrap().1.split('}').next().unwrap();
+    let next = format!(
+        "agent: {{metrics: {{address: 127.0.0.1, port: {port}}}}}\nfailures:\n  \
+         next: {{type: memory, {entry}, mb: 1048576}}\n"
+    );
+    let folder = Folder::new();
+    folder.write("config.yaml", next);
+    let (code, text, _) = doctor(&folder, &[]);
+    assert_eq!(code, 0, "{text}");
+    assert!(
+        text.contains("cannot be judged while a memory fault of the agent is in force: cannot fill"),
+        "{text}"
+    );
+    assert_eq!(agent.stop().0, 0);
+    let (code, text, _) = doctor(&folder, &[]);
+    assert!(code == 1 && text.ends_with("1 of 1 enabled failures are not ready\n"), "{text}");
+}

@@ -415,10 +415,15 @@ fn a_dry_run_does_not_call_ready_what_it_did_not_look_at() {
     agent.wait_log("far: dry run; whether the kernel can do it was not looked at");
     assert_eq!(agent.metric("chaos_failure_ready{failure_type=\"network\"}"), None);
     assert_eq!(agent.metric("chaos_failure_ready{failure_type=\"cpu\"}"), Some(1.0));
-    let (_, status) = get(agent.port, "/status").unwrap();
-    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
-    let row = status["readiness"].as_array().unwrap().iter().find(|row| row["entry"] == "far").unwrap();
-    assert!(row["ready"].is_null() && row["what"].as_str().unwrap().contains("delays"), "{row}");
+    // The board has it a moment after the log.
+    wait_for("its row", || {
+        let (_, status) = get(agent.port, "/status").unwrap();
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        let rows = status["readiness"].as_array().unwrap();
+        let row = rows.iter().find(|row| row["entry"] == "far").ok_or("none")?;
+        assert!(row["ready"].is_null() && row["what"].as_str().unwrap().contains("delays"), "{row}");
+        Ok(())
+    });
     let (_, shown) = get(agent.port, "/status?format=text").unwrap();
     assert!(shown.contains("far (network): not looked at: "), "{shown}");
     assert_eq!(agent.stop().0, 0);

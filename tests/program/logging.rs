@@ -125,9 +125,13 @@ fn log_file_in_the_environment_turns_the_file_on_and_the_console_can_be_off() {
 #[test]
 fn a_file_that_cannot_be_opened_or_written_is_one_warning_and_never_the_end() {
     for (path, words) in [
-        ("/proc/nothing/agent.log", "cannot create /proc/nothing: No such file or directory"),
-        ("/dev/full", "cannot write /dev/full: No space left on device"),
-        ("/", "cannot open /: Is a directory"),
+        (
+            "/proc/nothing/agent.log",
+            "cannot make the folder of /proc/nothing/agent.log: No such file or directory",
+        ),
+        ("/dev/full", "cannot open /dev/full: it is a device or a socket; name a regular file"),
+        ("/", "/ is no name of a file"),
+        ("/tmp", "cannot open /tmp: it is a folder"),
     ] {
         let agent = start("{level: DEBUG}", &[("LOG_FILE", path)]);
         agent.wait_logs("DEBUG tick ", 50);
@@ -136,4 +140,30 @@ fn a_file_that_cannot_be_opened_or_written_is_one_warning_and_never_the_end() {
         let (code, log) = agent.stop();
         assert_eq!((code, log.matches(words).count()), (0, 1), "{log}");
     }
+}
+
+#[test]
+#[allow(unsafe_code)]
+fn a_limit_of_file_sizes_is_a_warning_and_not_the_end() {
+    let folder = Folder::new();
+    let (path, audit) = (folder.0.join("agent.log"), folder.0.join("audit.jsonl"));
+    let text = config("{level: DEBUG, file: {enabled: true, path: agent.log}}")
+        .replace("dry_run", &format!("audit_file: {}\n  dry_run", audit.display()));
+    let limited = |command: &mut Command| {
+        let limit = libc::rlimit { rlim_cur: 64 << 10, rlim_max: 64 << 10 };
+        // SAFETY: setrlimit only reads the struct, which lives.
+        let set = move || match unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        };
+        // SAFETY: the closure makes one system call and nothing else.
+        unsafe { std::os::unix::process::CommandExt::pre_exec(command, set) };
+        command.env("LOG_FILE", &path);
+    };
+    let agent = Agent::start_with(&text, &[], limited);
+    let full = "File too large";
+    agent.wait_logs(full, 2);
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), 64 << 10);
+    let (code, log) = agent.stop();
+    assert_eq!((code, log.matches(full).count()), (0, 2), "{log}");
 }

@@ -46,6 +46,31 @@ impl App {
     }
 }
 
+#[test]
+fn the_query_of_a_probe_stays_with_who_asks() {
+    let app = App::start(503);
+    let secret = "http://127.0.0.1:PORT2/healthz?token=hunter2".replace("PORT2", &app.port.to_string());
+    let config = app.config("").replace(&format!("http://127.0.0.1:{}/healthz", app.port), &secret);
+    let agent = Agent::start(&config.replace("name: app, ", ""));
+    agent.wait_log("answered 503, not 200");
+    let place = format!("http://127.0.0.1:{}/healthz", app.port);
+    assert_eq!(agent.metric(&format!("chaos_steady_state{{probe=\"{place}\"}}")), Some(0.0));
+    // A problem of the next config is shown to everybody too.
+    let broken = format!(
+        "agent: {{steady_state: [{{http: 'https://u:hunter2@{}/?a=hunter2'}}]}}\nfailures: {{}}\n",
+        app.port
+    );
+    std::fs::write(agent.folder.0.join("config.yaml"), broken).unwrap();
+    agent.signal(libc::SIGHUP);
+    agent.wait_log("needs TLS");
+    for path in ["/metrics", "/status", "/status?format=text", "/"] {
+        let (_, text) = get(agent.port, path).unwrap();
+        assert!(!text.contains("hunter2"), "{path}: {text}");
+    }
+    assert!(!agent.log().contains("hunter2"), "{}", agent.log());
+    assert_eq!(agent.stop().0, 0);
+}
+
 const ACTIVE: &str = "chaos_injection_active{failure_type=\"cpu\"}";
 const STATE: &str = "chaos_steady_state{probe=\"app\"}";
 const HALTED: &str = "chaos_halted{reason=\"steady_state\"}";

@@ -10,6 +10,7 @@ mod calendar;
 mod config;
 mod json;
 mod nearest;
+mod seeds;
 mod tc;
 mod undo;
 

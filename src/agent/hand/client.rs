@@ -34,7 +34,7 @@ pub enum Found {
 pub struct Seat {
     stream: UnixStream,
     /// Victims and commands that were told.
-    told: Mutex<(usize, usize)>,
+    told: Mutex<[usize; 2]>,
     over: AtomicBool,
 }
 
@@ -130,14 +130,12 @@ impl Seat {
     /// and a fault must end whether the agent listens or not.
     fn tell(&self, facts: &Facts, words: &[&str]) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let (victims_told, commands_told) = &mut *told;
-        let (victims, commands) = facts.get();
         let mut text = String::new();
-        for (kind, list, from) in [("victim", &victims, victims_told), ("tc", &commands, commands_told)] {
-            for item in list.iter().take(TOLD).skip(*from) {
+        for ((kind, list), from) in ["victim", "tc"].iter().zip(facts.get(TOLD)).zip(&mut *told) {
+            for item in list.lines.iter().skip(*from) {
                 line(&mut text, &[kind, item]);
             }
-            *from = list.len();
+            *from = list.lines.len();
         }
         line(&mut text, words);
         if let Err(error) = (&self.stream).write_all(text.as_bytes()) {

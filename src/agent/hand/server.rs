@@ -35,6 +35,8 @@ pub struct Hands {
     listener: Option<UnixListener>,
     /// Why nobody can register, as it was last said.
     trouble: Option<String>,
+    /// Whether anybody is heard: not before it is known whether something halts the agent.
+    open: bool,
     /// Until when nobody is accepted, because there was no descriptor for one.
     deaf: Option<Instant>,
     clients: Vec<Client>,
@@ -61,6 +63,11 @@ struct Fault {
 }
 
 impl Hands {
+    /// Hears whoever registers, from now on.
+    pub fn open(&mut self) {
+        self.open = true;
+    }
+
     /// Listens at the name of this port, instead of another; tried again at each call where the name was taken.
     pub fn listen(&mut self, port: u16) {
         if self.listener.is_some() && self.port == port {
@@ -114,7 +121,7 @@ impl Hands {
 
     /// What the loop waits for.
     pub fn rows(&self) -> impl Iterator<Item = PollFd> {
-        let room = self.clients.len() < CLIENTS && self.deaf.is_none();
+        let room = self.open && self.clients.len() < CLIENTS && self.deaf.is_none();
         let listener = self.listener.iter().filter(move |_| room).map(AsRawFd::as_raw_fd);
         let clients = self.clients.iter().map(|client| client.stream.as_raw_fd());
         listener.chain(clients).map(|fd| poll::row(fd, libc::POLLIN))
@@ -129,7 +136,7 @@ impl Hands {
     #[inline(never)]
     fn accept(&mut self) {
         self.deaf = self.deaf.filter(|until| Instant::now() < *until);
-        if self.deaf.is_some() {
+        if !self.open || self.deaf.is_some() {
             return;
         }
         for _ in 0..TURN {
@@ -247,7 +254,7 @@ impl Agent {
                 if first == "tc" {
                     fault.live.facts.command(text)
                 } else {
-                    fault.live.facts.victim(text)
+                    fault.live.facts.victim(text, None)
                 }
                 true
             }
@@ -314,7 +321,7 @@ impl Agent {
             since: Instant::now(),
             duration: Duration::from_millis(time),
             active: Mutex::new(None),
-            facts: Arc::new(Facts::default()),
+            facts: Arc::new(Facts::new(self.injector.is_heard())),
         });
         self.injector.board.begin(&live);
         self.hands.clients[index].fault = Some(Fault { live, told: 0, ending: false });
@@ -327,6 +334,10 @@ impl Agent {
     fn hindrance(&mut self, forced: bool) -> Option<String> {
         let why = if let Some(why) = self.halts.text() {
             Some(format!("the agent is halted ({why})"))
+        } else if let Some(gone) = &self.gone {
+            Some(format!("the application is not there ({gone})"))
+        } else if self.idle {
+            Some("the agent has no config that can be used".to_owned())
         } else if let Some(waiting) = &self.waiting {
             Some(format!("the application was not seen well yet ({waiting})"))
         } else if self.config.agent.dry_run {

@@ -48,11 +48,11 @@ impl Html {
     }
 
     /// Appends up to `most` items, each in the `$` of `template`, and how many more there are.
-    pub fn list(&mut self, template: &str, most: usize, items: &[String]) {
+    pub fn list(&mut self, template: &str, most: usize, items: &[String], all: usize) {
         for item in items.iter().take(most) {
             self.put(template, &[item]);
         }
-        self.more(template, items.len().saturating_sub(most));
+        self.more(template, all.saturating_sub(most.min(items.len())));
     }
 
     /// Appends how many items are left out, in the `$` of `template`; nothing if there are none.
@@ -122,8 +122,8 @@ mod tests {
         html.put("$", &[&"ü".repeat(MOST + 1)]);
         assert_eq!(html.0, "ü".repeat(MOST) + "…");
         let mut html = Html(String::new());
-        html.list("[$]", 2, &["a", "b"].map(str::to_owned));
-        html.list("[$]", 2, &["c", "d", "e"].map(str::to_owned));
+        html.list("[$]", 2, &["a", "b"].map(str::to_owned), 2);
+        html.list("[$]", 2, &["c", "d"].map(str::to_owned), 3);
         assert_eq!(html.0, "[a][b][c][d][… and 1 more, see /status]");
     }
 

@@ -46,11 +46,16 @@ const OUTCOME: &str =
 impl Board {
     /// The page; `links` are paths of this server and what they are, `query` is that of the request.
     pub fn page(&self, links: &[(&str, &str)], query: &str) -> String {
+        let still = query == STILL;
+        self.kept(2 + usize::from(still), || self.page_now(links, still))
+    }
+
+    fn page_now(&self, links: &[(&str, &str)], still: bool) -> String {
         let (now, host, state) = (SystemTime::now(), hostname(), self.lock());
         let mut page = Html(String::with_capacity(16 << 10));
         let (class, title) = headline(&state, now);
         page.put(HEAD, &[&title, &host]);
-        page.put(if query == STILL { HELD } else { TURNING }, &[&host, &clock(now, now)]);
+        page.put(if still { HELD } else { TURNING }, &[&host, &clock(now, now)]);
         page.put("<main>\n<section class=\"answer $\"><h1>$</h1>\n", &[class, &title]);
         answer(&mut page, &state, self.started, now);
         page.put("</section>\n", &[]);
@@ -149,9 +154,9 @@ fn fault(page: &mut Html, live: &Live, now: SystemTime) {
         "<div class=\"fault\"><h2>$ <small>$</small></h2>\n<p><b>$</b></p>\n<p>$</p>\n",
         &[&live.entry, &kind, &left, &live.plan],
     );
-    let (victims, commands) = live.facts.get();
-    page.list("<p><small>victim</small> $</p>\n", VICTIMS, &victims);
-    page.list("<p><code>$</code></p>\n", COMMANDS, &commands);
+    let [victims, commands] = live.facts.get(VICTIMS);
+    page.list("<p><small>victim</small> $</p>\n", VICTIMS, &victims.lines, victims.all);
+    page.list("<p><code>$</code></p>\n", COMMANDS, &commands.lines, commands.all);
     page.put("</div>\n", &[]);
 }
 
@@ -164,9 +169,13 @@ fn notes(page: &mut Html, state: &State) {
         page.put("<p class=\"note\"><b>The dice rest</b>: $</p>\n", &[resting]);
     }
     if let Some(error) = &state.reload_error {
-        page.put("<div class=\"note\"><b>The config on disk is not in use</b>, an earlier one is:\n", &[]);
+        let (what, then) = match state.about.idle {
+            true => ("cannot be used", "so nothing is injected until it can"),
+            false => ("is not in use", "an earlier one is"),
+        };
+        page.put("<div class=\"note\"><b>The config on disk $</b>, $:\n", &[what, then]);
         let lines: Vec<String> = error.lines().map(str::to_owned).collect();
-        page.list("<p>$</p>\n", LINES, &lines);
+        page.list("<p>$</p>\n", LINES, &lines, lines.len());
         page.put("</div>\n", &[]);
     }
     let next = state.next.map(|next| span(whole(next.saturating_duration_since(Instant::now()))));
@@ -229,8 +238,8 @@ fn outcomes(page: &mut Html, state: &State, now: SystemTime) {
         // What would have been done says less than why it was not.
         let plan = if past.verified { live.plan.as_str() } else { "" };
         page.put(OUTCOME, &[&ended, &live.entry, status, status, &took, reason, plan]);
-        let (victims, _) = live.facts.get();
-        page.list("<br><small>victim</small> $", PAST_VICTIMS, &victims);
+        let [victims, _] = live.facts.get(PAST_VICTIMS);
+        page.list("<br><small>victim</small> $", PAST_VICTIMS, &victims.lines, victims.all);
         page.put(if past.reverted { "</td></tr>\n" } else { "<br><b>NOT REVERTED</b></td></tr>\n" }, &[]);
     }
     page.put("</tbody></table>\n", &[]);

@@ -54,7 +54,7 @@ fn the_headline_says_whether_it_is_the_chaos() {
     board.begin(&one);
     has(&shown(&board), &["<h1>No fault is in force yet</h1>", "<b>being set up for "]);
     *one.active.lock().unwrap() = Some(Instant::now());
-    one.facts.victim("9 (x)".to_owned());
+    one.facts.victim("9 (x)".to_owned(), None);
     one.facts.command("tc qdisc show".to_owned());
     let page = shown(&board);
     has(
@@ -200,7 +200,7 @@ fn whatever_stands_in_it_stays_text_and_below_what_the_server_sends() {
     for (index, entry) in entries.iter().enumerate() {
         let running = live(entry, 1);
         for _ in 0..20 {
-            running.facts.victim(evil.clone());
+            running.facts.victim(evil.clone(), None);
             running.facts.command(evil.clone());
         }
         board.begin(&running);
@@ -211,7 +211,7 @@ fn whatever_stands_in_it_stays_text_and_below_what_the_server_sends() {
         pasts.push(Past { live: started, ..past(entry, 2, Status::Failed, Some(&evil)) });
     }
     for past in pasts {
-        past.live.facts.victim(evil.clone());
+        past.live.facts.victim(evil.clone(), None);
         board.end(past);
     }
     let page = shown(&board);

@@ -74,9 +74,14 @@ fn entries(state: &State) -> (Vec<&str>, usize) {
     let mut names: Vec<&str> = Vec::new();
     let configured = state.ready.iter().map(|ready| ready.entry.as_str());
     let live = state.live.iter().map(|live| live.entry.as_str());
-    for name in configured.chain(live).chain(state.bars.iter().map(|bar| bar.entry.as_str())) {
+    for name in configured.chain(live) {
         if !names.contains(&name) {
             names.push(name);
+        }
+    }
+    for bar in &state.bars {
+        if !names.iter().any(|name| bar.is_of(name)) {
+            names.push(&bar.entry);
         }
     }
     let more = names.len().saturating_sub(ROWS);
@@ -92,7 +97,7 @@ fn known_since(bars: &VecDeque<Bar>, started: SystemTime) -> SystemTime {
 
 /// "NAME: 3 injections, 1 failed, active now", with the first letters of a long name.
 fn label(state: &State, entry: &str, now: SystemTime) -> String {
-    let shown = state.bars.iter().filter(|bar| bar.entry == entry && is_shown(bar, now));
+    let shown = state.bars.iter().filter(|bar| bar.is_of(entry) && is_shown(bar, now));
     let (all, failed) = shown
         .fold((0, 0), |(all, failed), bar| (all + 1, failed + usize::from(bar.status == Status::Failed)));
     let mut label: String = entry.chars().take(LETTERS).collect();
@@ -155,7 +160,7 @@ impl Line<'_, '_> {
             "<text y=\"$\">$</text><line x2=\"100%\" y1=\"$\" y2=\"$\"/>\n",
             &[&text, label, &foot, &foot],
         );
-        for bar in state.bars.iter().filter(|bar| bar.entry == entry && is_shown(bar, now)) {
+        for bar in state.bars.iter().filter(|bar| bar.is_of(entry) && is_shown(bar, now)) {
             self.bar(top, bar.started, bar.took, bar.status.name());
         }
         for live in live(state, entry) {

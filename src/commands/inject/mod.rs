@@ -7,13 +7,13 @@
 mod ends;
 mod settings;
 
-use super::exporter::{Asking, Exporter};
+use super::exporter::{Asking, Known, everywhere};
 use super::words::Parsed;
 use crate::agent::{self, End, Found, Injector, Run};
 use crate::board::Board;
 use crate::cancel::Cancel;
 use crate::config::Entry;
-use crate::dice::Roll;
+use crate::dice::{self, Roll};
 use crate::error::{Context, Error, Result};
 use crate::exporter::metrics::{Metrics, Status};
 use crate::linux::sys::task;
@@ -44,11 +44,11 @@ pub fn run(parsed: &Parsed<'_>) -> Result<u8> {
         Err(error) if parsed.flag("--config") => return Err(error),
         Err(error) => {
             log::warn!("{error}: where the agent is and a halt file in it are not known");
-            Exporter::default()
+            Known { exporter: everywhere(), halt: false, halt_file: None }
         }
     };
     // Whose metrics a network fault spares.
-    config.agent.metrics.port = known.port;
+    config.agent.metrics.port = known.exporter.port;
     let stop = Arc::new(Cancel::new().doing("open", "an eventfd")?);
     let why = Arc::new(AtomicU8::new(u8::MAX));
     let switch = Arc::clone(&stop);
@@ -58,7 +58,7 @@ pub fn run(parsed: &Parsed<'_>) -> Result<u8> {
     if parsed.flag("--with-stdin") {
         ends.input = Some(ends::input()?);
     }
-    let seed = parsed.number("--seed").unwrap_or_else(|| fastrand::u64(..));
+    let seed = parsed.number("--seed").unwrap_or_else(dice::random_seed);
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), seed));
     let mut injector = Injector::new(&config.agent, metrics, Arc::new(Board::default()))?;
     let entry = config.entries.first().ok_or_else(|| Error::usage("there is nothing to inject"))?;
@@ -71,7 +71,6 @@ pub fn run(parsed: &Parsed<'_>) -> Result<u8> {
     let run = Run { entry, tick: 0, roll, dry_run, looks_closely: true, cancel: &stop, why: &why };
     let end = injector.inject(&run);
     injector.guard.close();
-    log::logger().flush();
     Ok(match end {
         Some(End::Ran(Status::Failed) | End::WouldFail) | None => 1,
         Some(_) if stop.is_cancelled() => INTERRUPTED,
@@ -85,13 +84,13 @@ pub fn run(parsed: &Parsed<'_>) -> Result<u8> {
 fn enter(
     parsed: &Parsed<'_>,
     entry: &Entry,
-    known: Exporter,
+    known: Known,
     injector: &mut Injector,
     ends: &mut Ends,
 ) -> Result<()> {
     let Some(failure) = entry.failure.as_deref() else { return Ok(()) };
     let forced = parsed.flag("--force");
-    let port = known.port;
+    let port = known.exporter.port;
     let plan = injector.plan(entry, failure);
     let time = entry.duration.as_millis().to_string();
     match agent::register(port, &[entry.kind.name, &time, if forced { "1" } else { "0" }, &plan]) {
@@ -118,7 +117,7 @@ fn refusal(why: String) -> Error {
 
 /// Without an agent: the halt file of its config forbids the fault, and ends it later.
 #[inline(never)]
-fn alone(known: Exporter, forced: bool) -> Result<Option<PathBuf>> {
+fn alone(known: Known, forced: bool) -> Result<Option<PathBuf>> {
     let there = known.halt_file.as_ref().filter(|file| file.symlink_metadata().is_ok());
     let why = match there {
         Some(file) => format!("the halt file {} is there", file.display()),

@@ -18,8 +18,9 @@ const WRITE_TIME: Duration = Duration::from_secs(10);
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 /// Bytes thrown away in that time.
 const DRAIN_BYTES: usize = 256 << 10;
-/// Requests answered in one turn; further ones that were sent ahead wait for the next turn.
-const TURN: usize = 8;
+/// How long a request that was sent ahead waits after the answer before it. Hardly anybody sends ahead but who does
+/// not read either, and a few dozen of those would keep the thread busy.
+const PACE: Duration = Duration::from_millis(100);
 
 /// Buffers that all connections share: most requests and responses fit into one read and one write, so
 /// that a connection at rest holds no memory of its own.
@@ -50,10 +51,10 @@ enum State {
 /// What is to be done with the connection after a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Wait until [`Conn::events`] or [`Conn::deadline`].
+    /// Wait until [`Conn::events`], [`Conn::due`] or [`Conn::deadline`].
     Wait,
-    /// Come back at once: there is more to answer.
-    Again,
+    /// The answer is out and the connection goes on.
+    Sent,
     Close,
 }
 
@@ -67,6 +68,8 @@ pub(super) struct Conn {
     pub(super) rested: bool,
     /// Bytes that are not a whole request yet, or requests sent ahead.
     input: Vec<u8>,
+    /// When the next request that was sent ahead is answered.
+    due: Option<Instant>,
     /// The part of the response that the socket did not take.
     output: Vec<u8>,
     close: bool,
@@ -81,6 +84,7 @@ impl Conn {
             since: now,
             rested: false,
             input: Vec::new(),
+            due: None,
             output: Vec::new(),
             close: false,
             drained: 0,
@@ -95,8 +99,18 @@ impl Conn {
         self.since
     }
 
+    /// None while something waits to be answered: more is not read, and an end is told unasked.
     pub(super) fn events(&self) -> libc::c_short {
-        if self.state == State::Writing { libc::POLLOUT } else { libc::POLLIN }
+        match self.state {
+            State::Writing => libc::POLLOUT,
+            _ if self.due.is_some() => 0,
+            _ => libc::POLLIN,
+        }
+    }
+
+    /// When it wants a turn although nothing came.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
     }
 
     pub(super) fn deadline(&self) -> Instant {
@@ -113,16 +127,15 @@ impl Conn {
     pub(super) fn advance(&mut self, scratch: &mut Scratch, handler: &Handler, now: Instant) -> Next {
         match self.state {
             State::Reading => self.read(scratch, handler, now),
-            State::Writing => self.write_rest(scratch, handler, now),
+            State::Writing => self.write_rest(now),
             State::Draining => self.drain(scratch),
         }
     }
 
     fn read(&mut self, scratch: &mut Scratch, handler: &Handler, now: Instant) -> Next {
-        if !self.input.is_empty() && !matches!(parse(&self.input), Parsed::Incomplete) {
-            // Sent ahead, and left over by an earlier turn.
+        if self.due.take().is_some() {
             let input = std::mem::take(&mut self.input);
-            return self.answer_all(&input, &mut scratch.head, handler, now);
+            return self.answer(&input, &mut scratch.head, handler, now);
         }
         let length = match self.stream.read(&mut scratch.read) {
             Ok(0) => return Next::Close,
@@ -135,46 +148,48 @@ impl Conn {
             self.since = now;
         }
         if self.input.is_empty() {
-            return self.answer_all(bytes, &mut scratch.head, handler, now);
+            return self.answer(bytes, &mut scratch.head, handler, now);
         }
         let mut input = std::mem::take(&mut self.input);
         input.extend_from_slice(bytes);
-        self.answer_all(&input, &mut scratch.head, handler, now)
+        self.answer(&input, &mut scratch.head, handler, now)
     }
 
-    /// Answers the requests in `input`, up to a turn's worth, and keeps what is left.
-    fn answer_all(&mut self, input: &[u8], head: &mut Vec<u8>, handler: &Handler, now: Instant) -> Next {
-        let mut rest = input;
-        for _ in 0..TURN {
-            let (body, used, keep_alive) = match parse(rest) {
-                Parsed::Incomplete => {
-                    self.rested = false;
-                    self.input = rest.to_vec();
-                    return Next::Wait;
-                }
-                Parsed::Refused(status, next) => (
-                    reply::print(Reply::status(status), next.is_some(), false, head),
-                    next.unwrap_or(0),
-                    next.is_some(),
-                ),
-                Parsed::Complete { request, next, keep_alive } => {
-                    let head_only = request.method == Method::Head;
-                    (reply::print(handler(&request), keep_alive, head_only, head), next, keep_alive)
-                }
-            };
-            rest = &rest[used..];
-            self.close = !keep_alive;
-            match self.write(head, &body, rest, now) {
-                Next::Again if !rest.is_empty() => {}
-                Next::Again => return Next::Wait,
-                other => return other,
+    /// Answers the first request in `input` and keeps what is left for later turns: one answer a turn, so that nobody
+    /// waits for more than one of each of the others.
+    fn answer(&mut self, input: &[u8], head: &mut Vec<u8>, handler: &Handler, now: Instant) -> Next {
+        let (body, used, keep_alive) = match parse(input) {
+            Parsed::Incomplete => {
+                self.rested = false;
+                self.input = input.to_vec();
+                return Next::Wait;
             }
+            Parsed::Refused(status, next) => (
+                reply::print(Reply::status(status), next.is_some(), false, head),
+                next.unwrap_or(0),
+                next.is_some(),
+            ),
+            Parsed::Complete { request, next, keep_alive } => {
+                let head_only = request.method == Method::Head;
+                (reply::print(handler(&request), keep_alive, head_only, head), next, keep_alive)
+            }
+        };
+        self.close = !keep_alive;
+        let rest = &input[used..];
+        match self.write(head, &body, rest, now) {
+            Next::Sent => self.keep(rest.to_vec(), now),
+            other => other,
         }
-        self.input = rest.to_vec();
-        Next::Again
     }
 
-    /// Sends a response; `Again` when it is out and the connection goes on with `rest`.
+    /// What came behind a request that is answered now.
+    fn keep(&mut self, input: Vec<u8>, now: Instant) -> Next {
+        self.due = if input.is_empty() { None } else { now.checked_add(PACE) };
+        self.input = input;
+        Next::Wait
+    }
+
+    /// Sends a response, behind which `rest` was read already.
     fn write(&mut self, head: &[u8], body: &[u8], rest: &[u8], now: Instant) -> Next {
         self.since = now;
         let sent = match when_taken(self.stream.write_vectored(&[IoSlice::new(head), IoSlice::new(body)])) {
@@ -191,7 +206,7 @@ impl Conn {
         Next::Wait
     }
 
-    fn write_rest(&mut self, scratch: &mut Scratch, handler: &Handler, now: Instant) -> Next {
+    fn write_rest(&mut self, now: Instant) -> Next {
         match when_taken(self.stream.write(&self.output)) {
             Ok(sent) => drop(self.output.drain(..sent)),
             Err(next) => return next,
@@ -203,10 +218,9 @@ impl Conn {
         self.since = now;
         // Whether the peer had sent more than we read is not known any more: assume it.
         match self.sent(true) {
-            Next::Again if self.input.is_empty() => Next::Wait,
-            Next::Again => {
+            Next::Sent => {
                 let input = std::mem::take(&mut self.input);
-                self.answer_all(&input, &mut scratch.head, handler, now)
+                self.keep(input, now)
             }
             other => other,
         }
@@ -217,7 +231,7 @@ impl Conn {
         if !self.close {
             self.state = State::Reading;
             self.rested = true;
-            return Next::Again;
+            return Next::Sent;
         }
         if !unread || self.stream.shutdown(Shutdown::Write).is_err() {
             return Next::Close;

@@ -55,7 +55,10 @@ impl Listener {
             return;
         }
         match bind(self.address) {
-            Ok(socket) => self.take(socket),
+            Ok(socket) => {
+                self.take(socket);
+                tell(self.local());
+            }
             Err(error) => {
                 log::debug!("{error}");
                 self.delay = (self.delay * 2).min(LAST_RETRY);
@@ -67,9 +70,6 @@ impl Listener {
     fn take(&mut self, socket: TcpListener) {
         self.next_try = None;
         self.socket = Some(socket);
-        if let Some(local) = self.local() {
-            log::info!("metrics on http://{local}/metrics");
-        }
     }
 
     /// -1 while nothing listens.
@@ -85,6 +85,13 @@ impl Listener {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// Says where the metrics are.
+pub(super) fn tell(local: Option<SocketAddr>) {
+    if let Some(local) = local {
+        log::info!("metrics on http://{local}/metrics");
     }
 }
 

@@ -8,7 +8,7 @@
 mod conn;
 mod listener;
 mod reply;
-mod request;
+pub mod request;
 mod routes;
 mod server;
 
@@ -54,6 +54,8 @@ pub fn spawn(address: IpAddr, port: u16, handler: Arc<Handler>) -> Result<Handle
     let thread = thread.doing("start", "the thread of the exporter")?;
     // Where no other processor is free the thread would begin only after this one's time slice, with the first answer.
     thread::yield_now();
+    // Only now, for the first line starts a thread too.
+    listener::tell(local);
     Ok(Handle { stop, thread: Some(thread), local })
 }
 

@@ -20,18 +20,25 @@ pub struct Request<'a> {
 
 /// What the bytes at hand amount to.
 #[derive(Debug)]
-pub(super) enum Parsed<'a> {
+pub enum Parsed<'a> {
     /// The head is not all here yet.
     Incomplete,
     /// To be answered with this status. The next request begins at the offset; `None`: it is not known
     /// where, so the connection has to end.
     Refused(u16, Option<usize>),
-    /// A request; the next one begins at `next`.
-    Complete { request: Request<'a>, next: usize, keep_alive: bool },
+    /// A whole head.
+    Complete {
+        /// What it asks for.
+        request: Request<'a>,
+        /// Where the next one begins.
+        next: usize,
+        /// Whether the connection may stay for it.
+        keep_alive: bool,
+    },
 }
 
 /// Reads the first head in `bytes`.
-pub(super) fn parse(bytes: &[u8]) -> Parsed<'_> {
+pub fn parse(bytes: &[u8]) -> Parsed<'_> {
     // Empty lines before a request are to be ignored (RFC 9112, 2.2).
     let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(bytes.len());
     let window = &bytes[start..bytes.len().min(start + MAX_HEAD)];

@@ -27,14 +27,12 @@ pub(super) struct Server {
     scratch: Scratch,
     /// Until when nothing is accepted.
     pause: Option<Instant>,
-    /// Whether a connection has more to do without waiting.
-    again: bool,
 }
 
 impl Server {
     pub(super) fn new(listener: Listener, handler: Arc<Handler>) -> Server {
         let connections = Vec::with_capacity(MAX_CONNECTIONS);
-        Server { listener, handler, connections, scratch: Scratch::new(), pause: None, again: false }
+        Server { listener, handler, connections, scratch: Scratch::new(), pause: None }
     }
 
     /// Serves until `stop` is signalled. Nothing wakes the thread while no connection is open.
@@ -77,10 +75,7 @@ impl Server {
 
     /// Until the first deadline of anything; for ever without one.
     fn timeout(&self, now: Instant) -> Option<Duration> {
-        if self.again {
-            return Some(Duration::ZERO);
-        }
-        let deadlines = self.connections.iter().map(Conn::deadline);
+        let deadlines = self.connections.iter().map(|one| one.due().unwrap_or(one.deadline()));
         let first = deadlines.chain(self.pause).chain(self.listener.next_try()).min()?;
         Some(first.saturating_duration_since(now))
     }
@@ -88,17 +83,14 @@ impl Server {
     /// Gives every connection that has something to say its turn, and ends those past their deadline.
     /// `rows` are those that [`Server::fill`] wrote, in the same order.
     fn turn(&mut self, rows: &[PollFd], now: Instant) {
-        let Server { connections, scratch, handler, again, .. } = self;
-        let everybody = std::mem::take(again);
+        let Server { connections, scratch, handler, .. } = self;
         let mut rows = rows.iter();
         connections.retain_mut(|connection| {
             let ready = rows.next().is_some_and(|row| row.revents != 0);
-            if ready || everybody {
-                let next = connection.advance(scratch, &**handler, now);
-                *again |= next == Next::Again;
-                if next == Next::Close {
-                    return false;
-                }
+            if (ready || connection.due().is_some_and(|due| due <= now))
+                && connection.advance(scratch, &**handler, now) == Next::Close
+            {
+                return false;
             }
             now < connection.deadline()
         });
@@ -128,11 +120,9 @@ impl Server {
     /// Takes a connection in, and answers at once what it brought along.
     fn admit(&mut self, stream: TcpStream, now: Instant) {
         let mut connection = Conn::new(stream, now);
-        let next = connection.advance(&mut self.scratch, &*self.handler, now);
-        if next == Next::Close {
+        if connection.advance(&mut self.scratch, &*self.handler, now) == Next::Close {
             return;
         }
-        self.again |= next == Next::Again;
         if self.connections.len() >= MAX_CONNECTIONS {
             self.evict();
         }

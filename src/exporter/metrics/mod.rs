@@ -8,7 +8,8 @@ mod store;
 
 pub use store::{Family, Kind};
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use crate::text::logging;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use store::Store;
@@ -76,6 +77,12 @@ static RELOADED_AT: Family = Family::gauge(
     &[],
 );
 
+static DROPPED: Family = Family::counter(
+    "chaos_log_lines_dropped_total",
+    "Lines of the log or the audit trail that were dropped because nobody took them.",
+    &[],
+);
+
 /// Whole seconds since 1970.
 fn unix_seconds() -> f64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -89,6 +96,8 @@ pub struct Metrics {
     process: process::Process,
     /// Length of the last text, so that the next is written without growing its buffer.
     length: AtomicUsize,
+    /// Lines dropped, as the store has it.
+    dropped: AtomicU64,
 }
 
 impl Metrics {
@@ -98,7 +107,13 @@ impl Metrics {
         store.set(&INFO, &[version, &seed.to_string()], 1.0);
         store.set(&RELOAD, &[], 1.0);
         store.set(&RELOADED_AT, &[], unix_seconds());
-        Metrics { store: Mutex::new(store), process: process::Process::new(), length: AtomicUsize::new(4096) }
+        store.touch(&DROPPED, &[]);
+        Metrics {
+            store: Mutex::new(store),
+            process: process::Process::new(),
+            length: AtomicUsize::new(4096),
+            dropped: AtomicU64::new(0),
+        }
     }
 
     /// Makes every series of this failure type appear, at zero; harmless when repeated.
@@ -170,7 +185,13 @@ impl Metrics {
     pub fn render(&self, out: &mut Vec<u8>) {
         let before = out.len();
         out.reserve(self.length.load(Ordering::Relaxed) + 64);
-        out.extend_from_slice(self.lock().text());
+        let mut store = self.lock();
+        let dropped = logging::dropped();
+        if self.dropped.swap(dropped, Ordering::Relaxed) != dropped {
+            store.set(&DROPPED, &[], dropped as f64);
+        }
+        out.extend_from_slice(store.text());
+        drop(store);
         self.process.render(out);
         self.length.store(out.len() - before, Ordering::Relaxed);
     }

@@ -4,10 +4,11 @@ use super::place::{Place, explained};
 use crate::error::{Context, Result};
 use crate::linux::ability::{FALLOCATE, TMPFILE};
 use crate::linux::sys::{self, disk};
-use std::fs::{self, File};
+use std::ffi::CString;
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 /// Set aside between two looks at the clock and the stop: an extent of ext4, a millisecond of work.
 const PIECE: u64 = 128 << 20;
@@ -132,17 +133,74 @@ impl Fill {
     }
 }
 
-/// A file without a name: `O_TMPFILE`, or else one that loses its name at once.
-fn nameless(place: &Place, seed: u64) -> io::Result<File> {
-    let mut options = File::options();
-    options.read(true).write(true).mode(0o600);
-    match options.clone().custom_flags(libc::O_TMPFILE | libc::O_EXCL).open(&place.path) {
-        Err(error) if TMPFILE.told(error.raw_os_error()).is_missing() => {
-            let name = place.path.join(format!(".chaos-agent-{seed:016x}"));
-            let file = options.create_new(true).custom_flags(libc::O_NOFOLLOW).open(&name)?;
-            fs::remove_file(name)?;
-            Ok(file)
+/// A file without a name in the directory that was looked at: `O_TMPFILE`, or else one that loses its name at once.
+fn nameless(place: &Place, seed: u64) -> sys::Result<File> {
+    match disk::make_nameless(place.folder()) {
+        Err(error) if TMPFILE.told(error.raw_os_error()).is_missing() => named_for_a_moment(place, seed),
+        made => made.map(File::from),
+    }
+}
+
+/// For file systems without `O_TMPFILE`.
+fn named_for_a_moment(place: &Place, seed: u64) -> sys::Result<File> {
+    let name = CString::new(format!(".chaos-agent-{seed:016x}"))?;
+    let file = File::from(disk::make_at(place.folder(), &name)?);
+    disk::remove_at(place.folder(), &name)?;
+    match file.metadata()?.nlink() {
+        0 => Ok(file),
+        // It would outlive the agent. It is empty, and who may write there has it now.
+        _ => Err(io::Error::other("somebody moved or linked the new file before it lost its name").into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failures::Host;
+    use std::fs;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_swap_for_a_link_after_the_look_moves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, moved, other) =
+            (folder.path().join("volume"), folder.path().join("moved"), folder.path().join("other"));
+        fs::create_dir(&path).unwrap();
+        fs::create_dir(&other).unwrap();
+        let place = Place::open(&path, &Host::default(), true).unwrap();
+        fs::rename(&path, &moved).unwrap();
+        symlink(&other, &path).unwrap();
+        let before = fs::metadata(&other).unwrap();
+        place.writable().unwrap();
+        for file in [nameless(&place, 1).unwrap(), named_for_a_moment(&place, 1).unwrap()] {
+            let at = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap();
+            assert!(at.starts_with(&moved), "{}", at.display());
+            assert_eq!(file.metadata().unwrap().nlink(), 0);
         }
-        other => other,
+        let after = fs::metadata(&other).unwrap();
+        assert_eq!(
+            (before.mtime(), before.mtime_nsec()),
+            (after.mtime(), after.mtime_nsec()),
+            "something was made there"
+        );
+        // Nothing at all at the path: what was opened is still there.
+        fs::remove_file(&path).unwrap();
+        place.writable().unwrap();
+        nameless(&place, 1).unwrap();
+    }
+
+    #[test]
+    fn a_name_that_is_taken_or_a_link_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::open(folder.path(), &Host::default(), true).unwrap();
+        let name = folder.path().join(".chaos-agent-0000000000000007");
+        symlink(folder.path().join("victim"), &name).unwrap();
+        let error = named_for_a_moment(&place, 7).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EEXIST));
+        assert!(
+            !folder.path().join("victim").exists() && name.is_symlink(),
+            "the link was followed or removed"
+        );
     }
 }

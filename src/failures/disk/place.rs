@@ -4,10 +4,8 @@ use crate::error::{Context, Error, Result};
 use crate::failures::Host;
 use crate::linux::cgroup::{Cgroup, text, unescape};
 use crate::linux::sys::{self, disk};
-use std::ffi::CString;
 use std::fs::{self, File};
-use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -34,8 +32,8 @@ fn mount(mounts: &str, id: &str) -> (String, bool) {
 /// A directory that is there.
 #[derive(Debug)]
 pub struct Place {
-    /// As configured.
-    pub path: PathBuf,
+    /// As configured, for people only.
+    path: PathBuf,
     folder: File,
     /// The type of the file system.
     kind: String,
@@ -99,9 +97,12 @@ impl Place {
     /// # Errors
     /// Why not.
     pub fn writable(&self) -> Result<()> {
-        let name = CString::new(self.path.as_os_str().as_bytes()).map_err(sys::Failed::from);
-        let may = name.and_then(|name| disk::may_write(&name));
-        may.doing("make a file in", self.shown()).map_err(explained)
+        disk::may_write(self.folder.as_fd()).doing("make a file in", self.shown()).map_err(explained)
+    }
+
+    /// The directory that was looked at. What is made is made below it, whatever stands at its path by now.
+    pub fn folder(&self) -> BorrowedFd<'_> {
+        self.folder.as_fd()
     }
 }
 
@@ -165,8 +166,7 @@ mod tests {
             Place::open(Path::new("/usr"), &Host::default(), true).unwrap().writable()
         });
         let error = stranger.join().unwrap().unwrap_err().to_string();
-        let said =
-            "): Permission denied [access(\"/usr\", W_OK|X_OK)]; the agent's user may not write there: ";
+        let said = ", \".\", W_OK|X_OK, 0)]; the agent's user may not write there: ";
         assert!(error.starts_with("cannot make a file in /usr (") && error.contains(said), "{error}");
     }
 }

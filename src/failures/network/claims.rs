@@ -1,10 +1,8 @@
 //! Who has which side of an interface: all faults of all agents carry the same marks, so two at a time on one side
 //! would take each other for a left-over.
 
+use crate::linux::claim::{self, Refused};
 use crate::linux::tc::link::Link;
-use crate::revert::undo;
-use std::io::ErrorKind;
-use std::os::unix::net::UnixListener;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Index of an interface, and whether it is the outgoing side.
@@ -21,7 +19,7 @@ fn claimed() -> MutexGuard<'static, Vec<Side>> {
 pub struct Claim {
     sides: Vec<Side>,
     /// Keep other agents of the namespace away.
-    _held: Vec<UnixListener>,
+    _held: Vec<claim::Claim>,
 }
 
 impl Claim {
@@ -38,13 +36,20 @@ impl Claim {
                 if taken.contains(&(link.index, outgoing)) {
                     return Err(format!("another entry has its fault on {} at this time", link.name));
                 }
-                match undo::hold(link.index, outgoing) {
-                    Ok(socket) => held.push(socket),
-                    Err(error) if error.kind() == ErrorKind::AddrInUse => {
-                        return Err(format!("another agent has its fault on {} at this time", link.name));
+                match claim::claim(link.index, outgoing) {
+                    Ok(claim) => {
+                        if let Some(holder) = claim.ignored {
+                            log::warn!("{holder} claims {} too; that does not count", link.name);
+                        }
+                        held.push(claim);
+                    }
+                    Err(Refused::Taken(holder)) => {
+                        return Err(format!("{holder} has its fault on {} at this time", link.name));
                     }
                     // Without a socket, other agents have to look out themselves.
-                    Err(error) => log::warn!("cannot hold {} against other agents: {error}", link.name),
+                    Err(Refused::Failed(error)) => {
+                        log::warn!("cannot hold {} against other agents: {error}", link.name);
+                    }
                 }
                 sides.push((link.index, outgoing));
             }
@@ -80,9 +85,11 @@ mod tests {
         assert_eq!(taken, "another entry has its fault on eth-8 at this time");
         drop((out, into));
         drop(Claim::new(both.iter(), true, true).unwrap());
-        let other = undo::hold(-8, true).unwrap();
+        let other = claim::claim(-8, true).unwrap();
         let taken = Claim::new(both.iter(), true, false).unwrap_err();
-        assert_eq!(taken, "another agent has its fault on eth-8 at this time");
+        let wanted =
+            format!("another agent (pid {}) has its fault on eth-8 at this time", std::process::id());
+        assert_eq!(taken, wanted);
         drop(other);
         drop(Claim::new(both.iter(), true, true).unwrap());
     }

@@ -4,7 +4,7 @@ use crate::settings::{Keys, keys};
 
 /// The keys of an item of `exempt` are those of an item of `targets`.
 pub const KEYS: Keys = keys! {
-    "interface" Text "a name, a glob such as `eth*`, `auto`" = "eth0": "where; `auto` is the interface of the default route";
+    "interface" Text "a name, a glob such as `eth*`, `auto`" = "eth0": "where; `auto` is every interface of the default routes, IPv4 and IPv6";
     "interfaces" Strings "a list of such names" or "none": "the same, instead";
     "delay_ms" Number "0 to 10000" = "100, if no other effect is asked for": "holds every packet back";
     "jitter_ms" Number "0 to 10000" or "none": "varies the delay";
@@ -30,7 +30,7 @@ pub const KEYS: Keys = keys! {
     "reorder_percent" Number "0 to 100" or "none": "sends some at once while a delay holds the others";
     "reorder_correlation_percent" Number "0 to 100" or "none": "as for losses";
     "gap" Whole "1 to 1000000" or "none": "5: only every fifth packet is a candidate";
-    "rate" Text "\"1mbit\", \"250kbit\"" or "none": "limits the speed";
+    "rate" Text "\"1mbit\", \"250kbit\"" or "none": "limits the speed; as in tc, `1mbit` is bits and `1mbps` bytes a second";
     "rate_packet_overhead" Whole "0 to 65535" or "0": "bytes that each packet counts for besides";
     "rate_cell_size" Whole "0 to 65535" or "0": "bytes of a cell of the link";
     "rate_cell_overhead" Whole "0 to 65535" or "0": "bytes that each cell counts for besides";
@@ -52,7 +52,7 @@ pub const KEYS: Keys = keys! {
     "targets.protocol" Choice "tcp, udp, icmp" or "any; with ports TCP and UDP": "over which it goes";
     "targets.side" Choice "destination, source" = "destination": "source: address and ports are those of this pod's end";
     "exempt" List "a list of such rules" or "none": "this traffic never is, whatever the targets say";
-    "exempt_defaults" Strings "a list of metrics, dns, gateway, node" = "metrics":
-        "the same by name; `node` is the address in the environment variable `NODE_IP` (field `status.hostIP`)";
+    "exempt_defaults" Strings "a list of metrics, dns, gateway, node, probes" = "metrics":
+        "the same by name; `node` is the address in the environment variable `NODE_IP` (field `status.hostIP`), `gateway` the routers of all default routes, `probes` both and the neighbours with link-local addresses: whoever may send the kubelet's probes";
     "tc" Choice "auto, builtin, system" = "auto": "the program that sets it: a `tc` from PATH, else the one built in";
 };

@@ -16,7 +16,7 @@ mod words;
 
 use super::{Failure, Host, Injection, Kind, Outcome};
 use crate::error::{Context, Error, Result};
-use crate::linux::ability::{Ability, Feature, IFB, INGRESS, MIRRED, NETEM, PRIO, U32};
+use crate::linux::ability::{Ability, Feature, GACT, IFB, INGRESS, MIRRED, NETEM, PRIO, U32};
 use crate::linux::command;
 use crate::linux::sys::netlink::Netlink;
 use crate::linux::tc::link::{self, Link};
@@ -26,6 +26,7 @@ use crate::settings::Section;
 use claims::Claim;
 use plan::{Aim, Change};
 use settings::{Direction, Spec};
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -77,7 +78,7 @@ impl Drop for Changes<'_> {
 /// Why a step failed.
 struct Trouble {
     error: Error,
-    /// The kernel has no prio or u32.
+    /// The kernel has no prio or u32, and the fault could do without.
     no_filters: bool,
 }
 
@@ -135,7 +136,7 @@ impl Network {
             input += &words;
             input.push('\n');
         }
-        let mut command = self.program();
+        let mut command = self.program()?;
         // With the guard's pipe as its standard output, on which it says nothing: see Guard::pipe.
         command.args(["-batch", "-"]).stdout(injection.guard.pipe().map_or_else(Stdio::null, Stdio::from));
         let done = command::run(&mut command, input.as_bytes(), TC_LIMIT)?;
@@ -143,14 +144,18 @@ impl Network {
     }
 
     /// `tc` from PATH where there is one, else this program itself.
-    fn program(&self) -> Command {
-        match (self.spec.tc, tc_in_path()) {
-            ("auto" | "system", Some(tc)) => Command::new(tc),
-            ("system", None) => Command::new("tc"),
+    fn program(&self) -> Result<Command> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        match (self.spec.tc, tc_in(&path)) {
+            ("auto" | "system", Some(tc)) => Ok(Command::new(tc)),
+            ("system", None) => Err(Error::refused(
+                "there is no tc in the folders of PATH, of which only absolute ones count; install iproute2 there, or \
+                 set tc to builtin",
+            )),
             _ => {
                 let mut own = Command::new("/proc/self/exe");
                 own.arg("tc");
-                own
+                Ok(own)
             }
         }
     }
@@ -193,8 +198,8 @@ impl Network {
     }
 
     /// The interfaces, free of what others have set.
-    fn links(&self, host: &Host, netlink: &Netlink) -> Result<Vec<Link>> {
-        let links = resolve::interfaces(&self.spec, host, netlink)?;
+    fn links(&self, netlink: &Netlink) -> Result<Vec<Link>> {
+        let links = resolve::interfaces(&self.spec, netlink)?;
         for link in &links {
             verify::look(netlink, link, self.egress(), self.ingress())?;
         }
@@ -231,9 +236,10 @@ fn clear(injection: &Injection<'_>, claim: &Claim) -> Result<()> {
     Ok(())
 }
 
-fn tc_in_path() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).map(|folder| folder.join("tc")).find(|tc| tc.is_file())
+/// The `tc` of a PATH. An empty or relative element would be wherever the agent happens to stand.
+fn tc_in(path: &OsStr) -> Option<PathBuf> {
+    let folders = std::env::split_paths(path).filter(|folder| folder.is_absolute());
+    folders.map(|folder| folder.join("tc")).find(|tc| tc.is_file())
 }
 
 /// What to do about a refusal of the kernel, where its errno says that.
@@ -255,8 +261,20 @@ fn explain(stderr: &str, lines: &[Vec<String>]) -> Trouble {
     let said = said.join(" ").trim().to_owned();
     let absent = ["kind is unknown", "qdisc not found", "No such file", "classifier not found", "action"];
     let absent = absent.iter().any(|part| said.contains(part));
-    let part = PARTS.iter().find(|(part, _)| words.iter().any(|word| word == part));
-    let part = part.map_or(&NETEM, |(_, part)| *part);
+    let has = |word: &str| words.iter().any(|one| one == word);
+    // Of a filter the kernel says whether it lacks that or what it does; an old one says "No such file" of both.
+    let part = match PARTS.iter().find(|(part, _)| has(part)) {
+        _ if said.contains("classifier") => &U32,
+        _ if said.contains("action") => {
+            if has("mirred") {
+                &MIRRED
+            } else {
+                &GACT
+            }
+        }
+        Some((_, part)) => *part,
+        None => &NETEM,
+    };
     // A program has no errno, so its words are taken for one.
     let errno = match said.contains("not permitted") {
         true => Some(libc::EPERM),
@@ -265,16 +283,18 @@ fn explain(stderr: &str, lines: &[Vec<String>]) -> Trouble {
     let hint = hint(part.told(errno));
     Trouble {
         error: Error::refused(format!("tc {} failed: {said}; {hint}", words.join(" "))),
-        no_filters: absent && (*part == PRIO || *part == U32),
+        // What comes in is met by filters or not at all.
+        no_filters: absent && (*part == PRIO || (*part == U32 && !has("ffff:"))),
     }
 }
 
 impl Failure for Network {
     fn check(&self, host: &Host) -> Result<()> {
         NETEM.allowed().required()?;
+        self.program()?;
         let netlink = Netlink::open().doing("open", "a netlink socket")?;
-        self.links(host, &netlink)?;
-        resolve::exempts(&self.spec, host).map(|_| ())
+        self.links(&netlink)?;
+        resolve::exempts(&self.spec, host, &netlink).map(|_| ())
     }
 
     fn ready(&self, host: &Host) -> Result<String> {
@@ -306,14 +326,14 @@ impl Failure for Network {
 
     fn inject(&self, injection: &Injection<'_>) -> Result<Outcome> {
         let netlink = Netlink::open().doing("open", "a netlink socket")?;
-        let links = self.links(injection.host, &netlink)?;
+        let links = self.links(&netlink)?;
         // Dropped last, when everything is reverted.
         let claim = match Claim::new(links.iter(), self.egress(), self.ingress()) {
             Ok(claim) => claim,
             Err(who) => return Ok(Outcome::Skipped(who)),
         };
         clear(injection, &claim)?;
-        let mut exempts = resolve::exempts(&self.spec, injection.host)?;
+        let mut exempts = resolve::exempts(&self.spec, injection.host, &netlink)?;
         exempts.extend(self.spec.exempt.iter().cloned());
         let exempts = resolve::addresses(&exempts, injection.entry, injection.cancel)?;
         let targets = resolve::addresses(&self.spec.targets, injection.entry, injection.cancel)?;
@@ -338,5 +358,62 @@ impl Failure for Network {
             ));
         }
         Ok(Outcome::Success)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_absolute_folders_of_the_path_are_looked_into() {
+        let folder = tempfile::tempdir().unwrap();
+        let tc = folder.path().join("tc");
+        std::fs::write(&tc, "").unwrap();
+        let here = std::env::current_dir().unwrap();
+        let mut relative = PathBuf::new();
+        here.components().skip(1).for_each(|_| relative.push(".."));
+        relative.extend(folder.path().components().skip(1));
+        let (relative, absolute) = (relative.to_str().unwrap(), folder.path().to_str().unwrap());
+        assert!(relative.is_empty() || PathBuf::from(relative).join("tc").is_file());
+        for path in [relative, "", ":", "::.", &format!(":{relative}"), "/nonexistent:"] {
+            assert_eq!(tc_in(OsStr::new(path)), None, "{path:?}");
+        }
+        for path in [absolute, &format!(":{relative}:{absolute}:"), &format!("/nonexistent:{absolute}")] {
+            assert_eq!(tc_in(OsStr::new(path)), Some(tc.clone()), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_part_of_the_kernel_that_is_not_there() {
+        let lines = [
+            "qdisc add dev e0 root handle ca05: prio bands 3",
+            "qdisc add dev e0 parent ca05:3 handle ca07: netem delay 1ms",
+            "qdisc add dev e0 ingress",
+            "filter add dev e0 parent ffff: protocol ip pref 51718 u32 match ip dst 10.0.0.1/32 action pass",
+            "filter add dev e0 parent ffff: protocol all pref 51722 u32 match u32 0 0 action mirred egress redirect dev i0",
+            "filter add dev e0 parent ca05: protocol ip pref 51718 u32 match ip dst 10.0.0.1/32 flowid ca05:1",
+        ]
+        .map(words::glued);
+        let (unknown, classifier, action) = (
+            "Error: Specified qdisc kind is unknown.",
+            "Error: TC classifier not found.\nWe have an error talking to the kernel",
+            "Error: Failed to load TC action module.\nWe have an error talking to the kernel",
+        );
+        for (said, line, name, no_filters) in [
+            (unknown, 1, "sch_prio", true),
+            (unknown, 2, "sch_netem", false),
+            (unknown, 3, "sch_ingress", false),
+            (classifier, 4, "cls_u32", false),
+            (classifier, 5, "cls_u32", false),
+            (classifier, 6, "cls_u32", true),
+            (action, 4, "act_gact", false),
+            (action, 5, "act_mirred", false),
+        ] {
+            let trouble = explain(&format!("{said}\nCommand failed -:{line}"), &lines);
+            let text = trouble.error.to_string();
+            assert!(text.contains(&format!("the kernel has no {name}:")), "{said} of line {line}: {text}");
+            assert_eq!(trouble.no_filters, no_filters, "{said} of line {line}");
+        }
     }
 }

@@ -7,10 +7,11 @@ use crate::cancel::Cancel;
 use crate::client;
 use crate::error::{Context, Error, Result};
 use crate::failures::Host;
+use crate::linux::route;
 use crate::linux::sys::netlink::Netlink;
 use crate::linux::tc::link::{self, Link};
 use crate::revert::undo::IFB;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 /// How long the names of one injection may take to resolve, each.
@@ -30,42 +31,66 @@ pub struct Known {
 ///
 /// # Errors
 /// A name that is not there, a glob that matches nothing, no default route; the sentence lists what is there.
-pub fn interfaces(spec: &Spec, host: &Host, netlink: &Netlink) -> Result<Vec<Link>> {
+pub fn interfaces(spec: &Spec, netlink: &Netlink) -> Result<Vec<Link>> {
     let all = link::links(netlink).map_err(std::io::Error::from).doing("list", "interfaces")?;
     let mut found: Vec<Link> = Vec::new();
     for name in &spec.interfaces {
-        let name = match name.as_str() {
-            "auto" => default_route(host).ok_or_else(|| {
-                Error::refused(
-                    "there is no default route, so no interface is the automatic one; set interface",
-                )
-            })?,
-            name => name.to_owned(),
+        let meant = match name.as_str() {
+            "auto" => default_links(&all, netlink)?,
+            name => named(&all, name),
         };
-        let exact = all.iter().any(|link| link.name == name);
-        let matches = |link: &&Link| match exact {
-            true => link.name == name,
-            false => {
-                glob(name.as_bytes(), link.name.as_bytes())
-                    && !link.is_loopback()
-                    && !link.name.starts_with(IFB)
-            }
-        };
-        let before = found.len();
-        for link in all.iter().filter(matches) {
-            if !found.iter().any(|known| known.index == link.index) {
-                found.push(link.clone());
-            }
-        }
-        if found.len() == before && !all.iter().any(|link| matches(&link)) {
+        if meant.is_empty() {
             let there: Vec<_> = all.iter().map(|link| link.name.as_str()).collect();
             let there = there.join(", ");
             return Err(Error::refused(format!(
                 "there is no interface {name}; interfaces here: {there}; set failures.*.interface"
             )));
         }
+        for link in meant {
+            if !is_plain(&link.name) {
+                return Err(Error::refused(format!(
+                    "the interface {:?} has a name that tc would read as something else; rename it or choose another \
+                     interface",
+                    link.name
+                )));
+            }
+            if !found.iter().any(|known| known.index == link.index) {
+                found.push(link.clone());
+            }
+        }
     }
     Ok(found)
+}
+
+/// Those of the default routes, by number: a name that the kernel tells is no pattern.
+fn default_links<'a>(all: &'a [Link], netlink: &Netlink) -> Result<Vec<&'a Link>> {
+    let hops = route::default_hops(netlink).map_err(std::io::Error::from).doing("list", "routes")?;
+    let out = |link: &&Link| !link.is_loopback() && hops.iter().any(|hop| hop.index == link.index);
+    let found: Vec<_> = all.iter().filter(out).collect();
+    match found.is_empty() {
+        true => Err(Error::refused(
+            "there is no default route that leads out by an interface, so none is the automatic one; set \
+             failures.*.interface",
+        )),
+        false => Ok(found),
+    }
+}
+
+/// The one of this name; where there is none, those that it matches as a glob.
+fn named<'a>(all: &'a [Link], name: &str) -> Vec<&'a Link> {
+    if let Some(link) = all.iter().find(|link| link.name == name) {
+        return vec![link];
+    }
+    let matches = |link: &&Link| {
+        glob(name.as_bytes(), link.name.as_bytes()) && !link.is_loopback() && !link.name.starts_with(IFB)
+    };
+    all.iter().filter(matches).collect()
+}
+
+/// Whether every tc reads the name of an interface as one word and nothing else: the kernel (dev_valid_name in
+/// net/core/dev.c) allows quotes, comments and wide blanks, and what the program found is never taken for more than a name.
+fn is_plain(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_graphic() && !b"#\"'\\".contains(&byte))
 }
 
 /// `*` and `?`, nothing else.
@@ -81,82 +106,64 @@ fn glob(pattern: &[u8], name: &[u8]) -> bool {
     }
 }
 
-/// The rows of a routing table in /proc/net, as words.
-fn routes(host: &Host, file: &str) -> Vec<Vec<String>> {
-    let text = std::fs::read_to_string(host.proc.join("net").join(file)).unwrap_or_default();
-    text.lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+/// A rule for one range of addresses.
+fn net(address: IpAddr, prefix: u8) -> Rule {
+    Rule { peer: Some(Peer::Net(address, prefix)), ..Rule::default() }
 }
 
-fn is_zero(hex: &str) -> bool {
-    hex.bytes().all(|digit| digit == b'0')
-}
-
-/// Default routes of /proc/net/route (Iface Destination Gateway Flags RefCnt Use Metric Mask ...) and
-/// /proc/net/ipv6_route (destination, length, source, length, next hop, metric, references, use, flags, device):
-/// metric, interface, gateway. Both files hold addresses in hexadecimal, IPv4 in host order.
-fn defaults(host: &Host) -> Vec<(u32, String, IpAddr)> {
-    let mut found = Vec::new();
-    for row in routes(host, "route") {
-        let [name, to, gateway, _, _, _, metric, mask, ..] = row.as_slice() else { continue };
-        if let (true, true, Ok(gateway), Ok(metric)) =
-            (is_zero(to), is_zero(mask), u32::from_str_radix(gateway, 16), metric.parse())
-        {
-            found.push((metric, name.clone(), Ipv4Addr::from(gateway.to_ne_bytes()).into()));
-        }
-    }
-    for row in routes(host, "ipv6_route") {
-        let [to, length, _, _, gateway, metric, _, _, _, name] = row.as_slice() else { continue };
-        let metric = u32::from_str_radix(metric, 16);
-        if let (true, "00", Ok(gateway), Ok(metric)) =
-            (is_zero(to) && name != "lo", length.as_str(), u128::from_str_radix(gateway, 16), metric)
-        {
-            found.push((metric, name.clone(), Ipv6Addr::from(gateway).into()));
-        }
-    }
-    found
-}
-
-/// The interface of the best default route, IPv4 before IPv6.
-fn default_route(host: &Host) -> Option<String> {
-    let best = defaults(host).into_iter().min_by_key(|(metric, _, gateway)| (gateway.is_ipv6(), *metric));
-    best.map(|(_, name, _)| name)
+/// A rule for one address.
+fn single(address: IpAddr) -> Rule {
+    net(address, if address.is_ipv4() { 32 } else { 128 })
 }
 
 /// The exempts by name, as rules.
 ///
 /// # Errors
-/// The node's address is asked for and not known.
-pub fn exempts(spec: &Spec, host: &Host) -> Result<Vec<Rule>> {
+/// The node's address is asked for and not known, or the kernel does not tell its routes.
+pub fn exempts(spec: &Spec, host: &Host, netlink: &Netlink) -> Result<Vec<Rule>> {
     let mut rules = Vec::new();
-    let address = |address: IpAddr| Rule {
-        peer: Some(Peer::Net(address, if address.is_ipv4() { 32 } else { 128 })),
-        ..Rule::default()
-    };
-    for exempt in &spec.exempt_defaults {
-        match exempt {
-            Exempt::Metrics => rules.extend(host.metrics_port.map(|port| Rule {
-                ports: vec![(port, port)],
-                protocol: Some(super::rule::Protocol::Tcp),
-                near: true,
-                ..Rule::default()
-            })),
-            Exempt::Dns => rules.push(Rule { ports: vec![(53, 53)], ..Rule::default() }),
-            Exempt::Gateway => {
-                let gateways = defaults(host).into_iter().map(|(_, _, gateway)| gateway);
-                rules.extend(gateways.filter(|gateway| !gateway.is_unspecified()).map(address));
-            }
-            Exempt::Node => {
-                let node = std::env::var(NODE).ok().and_then(|text| text.parse().ok());
-                rules.push(address(node.ok_or_else(|| {
-                    Error::refused(format!(
-                        "exempt_defaults names the node, but the environment variable {NODE} holds no address; set it \
-                         from the field status.hostIP"
-                    ))
-                })?));
-            }
-        }
+    let wants = |exempt| spec.exempt_defaults.contains(&exempt);
+    let (probes, io) = (wants(Exempt::Probes), std::io::Error::from);
+    if wants(Exempt::Metrics) {
+        rules.extend(host.metrics_port.map(|port| Rule {
+            ports: vec![(port, port)],
+            protocol: Some(super::rule::Protocol::Tcp),
+            near: true,
+            ..Rule::default()
+        }));
+    }
+    if wants(Exempt::Dns) {
+        rules.push(Rule { ports: vec![(53, 53)], ..Rule::default() });
+    }
+    if probes || wants(Exempt::Gateway) {
+        let gateways = route::gateways(netlink).map_err(io).doing("list", "routes")?;
+        rules.extend(gateways.into_iter().map(single));
+    }
+    if probes || wants(Exempt::Node) {
+        node(if probes { "probes" } else { "node" }, &mut rules)?;
+    }
+    if probes {
+        // Whoever is beside the pod on its link may have any address of IPv6 there, and one of IPv4 if it is known.
+        rules.push(net(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0).into(), 10));
+        let beside = route::link_local_neighbours(netlink).map_err(io).doing("list", "neighbours")?;
+        rules.extend(beside.into_iter().map(single));
     }
     Ok(rules)
+}
+
+/// The node's addresses: one, or several with commas between, as `status.hostIPs` has them.
+fn node(word: &str, rules: &mut Vec<Rule>) -> Result<()> {
+    let text = std::env::var(NODE).unwrap_or_default();
+    for one in text.split(',') {
+        let Ok(address) = one.trim().parse::<IpAddr>() else {
+            return Err(Error::refused(format!(
+                "exempt_defaults has {word}, but the environment variable {NODE} holds no address; set it from the \
+                 field status.hostIP"
+            )));
+        };
+        rules.push(single(address.to_canonical()));
+    }
+    Ok(())
 }
 
 /// Gives every rule its addresses; names are asked of /etc/hosts and DNS now.
@@ -201,20 +208,12 @@ mod tests {
     }
 
     #[test]
-    fn the_default_route_is_the_one_of_least_metric() {
-        let folder = tempfile::tempdir().unwrap();
-        let proc = folder.path().to_owned();
-        std::fs::create_dir(proc.join("net")).unwrap();
-        let table = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n\
-                     eth1\t00000000\t0101A8C0\t0003\t0\t0\t200\t00000000\t0\t0\t0\n\
-                     eth0\t00000000\t0100000A\t0003\t0\t0\t100\t00000000\t0\t0\t0\n\
-                     eth0\t0000000A\t00000000\t0001\t0\t0\t100\t000000FF\t0\t0\t0\n";
-        std::fs::write(proc.join("net/route"), table).unwrap();
-        let six = format!("{0} 00 {0} 00 fe80{1}1 00000400 1 0 3 eth0\n", "0".repeat(32), "0".repeat(27));
-        std::fs::write(proc.join("net/ipv6_route"), six).unwrap();
-        let host = Host { proc, ..Host::default() };
-        assert_eq!(default_route(&host).as_deref(), Some("eth0"));
-        let gateways: Vec<_> = defaults(&host).iter().map(|(_, _, gateway)| gateway.to_string()).collect();
-        assert_eq!(gateways, ["192.168.1.1", "10.0.0.1", "fe80::1"]);
+    fn a_name_that_tc_would_take_apart_is_not_plain() {
+        for name in ["eth0", "br-lan", "eth0.100", "veth@if3", "a;b", "$(x)", "*"] {
+            assert!(is_plain(name), "{name}");
+        }
+        for name in ["a#b", "a\"b", "it's", "a\\", "eth\u{2003}0", "eth\u{fffd}", "\u{e4}0"] {
+            assert!(!is_plain(name), "{name}");
+        }
     }
 }

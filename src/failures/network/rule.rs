@@ -1,5 +1,6 @@
 //! Which traffic: rules of the config, their addresses, and the u32 matches that they make.
 
+use crate::client;
 use crate::settings::Section;
 use std::net::IpAddr;
 
@@ -61,31 +62,55 @@ fn peer(section: &mut Section<'_>) -> Option<Peer> {
         section.problem("host", "stands beside cidr", "one of the two; write two rules for both");
     }
     if let Some(text) = section.text("cidr") {
-        let net = cidr(&text);
-        if net.is_none() {
-            let hint = "an IPv4 or IPv6 address with a prefix length, such as 10.0.0.0/8, or without one";
-            section.problem("cidr", "is not an address range", hint);
-        }
-        return net.map(|(address, prefix)| Peer::Net(address, prefix));
+        return match cidr(&text) {
+            Ok((address, prefix)) => Some(Peer::Net(address, prefix)),
+            Err((why, hint)) => {
+                section.problem("cidr", why, hint);
+                None
+            }
+        };
     }
     let host = section.text("host")?;
-    if let Ok(address) = host.parse::<IpAddr>() {
-        return Some(Peer::Net(address, if address.is_ipv4() { 32 } else { 128 }));
+    if let Ok((address, prefix)) = cidr(&host)
+        && !host.contains('/')
+    {
+        return Some(Peer::Net(address, prefix));
     }
-    let sign = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
-    if host.is_empty() || host.len() > 253 || !host.bytes().all(sign) {
-        section.problem("host", "is not a host name", "letters, digits, dots and dashes");
+    if !client::is_name(&host) {
+        section.problem("host", "is not a host name", "letters, digits, dots and dashes, or a whole address");
     }
     Some(Peer::Host(host))
 }
 
-/// An address, alone or with a prefix length that fits its family.
-pub fn cidr(text: &str) -> Option<(IpAddr, u8)> {
+/// Bits before the IPv4 address in an IPv4-mapped one (RFC 4291, 2.5.5.2).
+const MAPPED: u8 = 96;
+
+/// An address, alone or with a prefix length that fits its family. An IPv4-mapped one (`::ffff:10.0.0.1`) is the IPv4
+/// address: packets never carry the other form.
+///
+/// # Errors
+/// What is wrong with it and what is right: the last, for example, a range of which only a part is IPv4-mapped.
+pub fn cidr(text: &str) -> Result<(IpAddr, u8), (&'static str, &'static str)> {
+    const HINT: &str = "an IPv4 or IPv6 address with a prefix length, such as 10.0.0.0/8, or without one";
+    let none = ("is not an address range", HINT);
     let (address, prefix) = text.split_once('/').map_or((text, None), |(a, p)| (a, Some(p)));
-    let address: IpAddr = address.parse().ok()?;
+    let address: IpAddr = address.parse().map_err(|_| none)?;
     let most = if address.is_ipv4() { 32 } else { 128 };
-    let prefix = prefix.map_or(Some(most), |prefix| prefix.parse().ok())?;
-    (prefix <= most).then_some((address, prefix))
+    // `parse` alone would take a plus sign.
+    let digits = |prefix: &str| -> Option<u8> {
+        prefix.bytes().all(|byte| byte.is_ascii_digit()).then(|| prefix.parse().ok())?
+    };
+    let prefix = prefix.map_or(Some(most), digits).ok_or(none)?;
+    let plain = address.to_canonical();
+    match (plain == address, prefix.checked_sub(MAPPED)) {
+        _ if prefix > most => Err(none),
+        (true, _) => Ok((plain, prefix)),
+        (false, Some(prefix)) => Ok((plain, prefix)),
+        (false, None) => Err((
+            "is an IPv4-mapped address with a prefix below 96, which is neither a range of IPv4 nor one of IPv6",
+            "write the IPv4 range, such as 10.0.0.0/8; 0.0.0.0/0 is all of IPv4",
+        )),
+    }
 }
 
 fn ports(section: &mut Section<'_>) -> Vec<(u16, u16)> {
@@ -214,10 +239,37 @@ mod tests {
 
     #[test]
     fn address_ranges_are_read_in_both_families() {
-        assert_eq!(cidr("10.1.2.3"), Some(("10.1.2.3".parse().unwrap(), 32)));
-        assert_eq!(cidr("fd00::/8"), Some(("fd00::".parse().unwrap(), 8)));
-        for wrong in ["", "10.0.0.0/33", "::/129", "10.0.0/8", "host", "10.0.0.0/-1", "10.0.0.0/"] {
-            assert_eq!(cidr(wrong), None, "{wrong:?}");
+        for (text, address, prefix) in [
+            ("10.1.2.3", "10.1.2.3", 32),
+            ("fd00::/8", "fd00::", 8),
+            ("::/0", "::", 0),
+            // An IPv4-mapped address is the IPv4 address, in each of its forms.
+            ("::ffff:10.0.0.1", "10.0.0.1", 32),
+            ("::FFFF:a00:1", "10.0.0.1", 32),
+            ("0:0:0:0:0:ffff:10.0.0.0/104", "10.0.0.0", 8),
+            ("::ffff:10.0.0.1/128", "10.0.0.1", 32),
+            ("::ffff:0:0/96", "0.0.0.0", 0),
+            // These are not: IPv4-compatible, and translated (RFC 6052), which packets do carry.
+            ("::10.0.0.1", "::10.0.0.1", 128),
+            ("64:ff9b::10.0.0.1", "64:ff9b::10.0.0.1", 128),
+        ] {
+            assert_eq!(cidr(text), Ok((address.parse().unwrap(), prefix)), "{text:?}");
+        }
+        for wrong in [
+            "",
+            "10.0.0.0/33",
+            "::/129",
+            "10.0.0/8",
+            "host",
+            "10.0.0.0/-1",
+            "10.0.0.0/",
+            "10.0.0.0/+8",
+            "::ffff:10.0.0.1/129",
+        ] {
+            assert_eq!(cidr(wrong).unwrap_err().0, "is not an address range", "{wrong:?}");
+        }
+        for wide in ["::ffff:0:0/90", "::ffff:10.0.0.1/95", "::ffff:10.0.0.1/0"] {
+            assert!(cidr(wide).unwrap_err().0.contains("prefix below 96"), "{wide}");
         }
         assert_eq!(
             (range("8000-8100"), range("0"), range("9-8"), range("70000")),

@@ -25,18 +25,21 @@ pub enum Exempt {
     Metrics,
     /// Port 53, UDP and TCP.
     Dns,
-    /// The default gateway's address.
+    /// The routers of all default routes.
     Gateway,
-    /// The node's address, from the environment variable `NODE_IP`.
+    /// The node's addresses, from the environment variable `NODE_IP`.
     Node,
+    /// Whoever may send the kubelet's probes: node, gateways, and the neighbours by link-local addresses.
+    Probes,
 }
 
 /// The words of [`Exempt`] in the config.
-const EXEMPTS: [(&str, Exempt); 4] = [
+const EXEMPTS: [(&str, Exempt); 5] = [
     ("metrics", Exempt::Metrics),
     ("dns", Exempt::Dns),
     ("gateway", Exempt::Gateway),
     ("node", Exempt::Node),
+    ("probes", Exempt::Probes),
 ];
 /// Packets a second that netem must be able to hold back without dropping: 1.2 Gbit/s of full-sized ones.
 const PACKETS_PER_SECOND: f64 = 100_000.0;
@@ -158,7 +161,7 @@ fn exempts(section: &mut Section<'_>) -> Vec<Exempt> {
                 section.problem(
                     key,
                     &format!("{word:?} is not known"),
-                    "allowed: metrics, dns, gateway, node; [] is none",
+                    "allowed: metrics, dns, gateway, node, probes; [] is none",
                 );
             }
         }

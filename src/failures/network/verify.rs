@@ -10,9 +10,6 @@ use crate::linux::tc::{Options, Qdisc, Settings, link::Link, qdisc, qdiscs};
 use crate::revert::undo::{self, HANDLE};
 use std::io;
 
-/// Root qdiscs that the kernel sets by itself, at handle 0: nobody's choice, so they may be replaced.
-const DEFAULTS: [&str; 5] = ["noqueue", "pfifo_fast", "fq_codel", "fq", "mq"];
-
 /// Refuses an interface on which somebody else has set a qdisc that the fault would replace or share. Our own
 /// are no hindrance, whether they were left or are in force.
 ///
@@ -20,9 +17,10 @@ const DEFAULTS: [&str; 5] = ["noqueue", "pfifo_fast", "fq_codel", "fq", "mq"];
 /// A foreign root qdisc if `egress` is wanted, a foreign qdisc for incoming packets if `ingress` is.
 pub fn look(netlink: &Netlink, link: &Link, egress: bool, ingress: bool) -> Result<()> {
     for found in list(netlink, link)? {
-        let default = found.handle == 0 && DEFAULTS.contains(&found.kind.as_str());
         let taken = match found.parent {
-            code::ROOT => egress && found.handle != HANDLE && !default,
+            // Handle 0 is the kernel's own default, of whatever kind net.core.default_qdisc says: whoever sets one gets
+            // another handle, and the kernel sets its default anew when ours is deleted.
+            code::ROOT => egress && found.handle != HANDLE && found.handle != 0,
             code::INGRESS => ingress && undo::has_our_filters(netlink, link.index)? != Some(true),
             _ => false,
         };

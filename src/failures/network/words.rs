@@ -213,16 +213,35 @@ fn rate(section: &mut Section<'_>, options: &mut Options) {
         }
         return;
     };
-    match crate::linux::tc::words::rate(&rate).filter(|bytes| *bytes > 0) {
+    let known = crate::linux::tc::words::rate(&rate).filter(|bytes| *bytes > 0);
+    let normal = known.map_or_else(|| rate.clone(), bits);
+    match known {
         Some(bytes) => options.rate = Some(bytes as f64),
-        None => section.problem("rate", "is not a rate", "a number and kbit, mbit, gbit or kbps: \"1mbit\""),
+        None => section.problem("rate", "is not a rate", "a number and kbit, mbit or gbit: \"1mbit\""),
+    }
+    let lower = rate.to_ascii_lowercase();
+    if let (Some(_), Some(number)) = (known, lower.strip_suffix("bps")) {
+        let why = format!("is {normal}: as in tc, bps are bytes a second; write {number}bit for bits");
+        section.warning("rate", &why);
     }
     let mut words = format!("rate {rate}");
     let last = terms.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
     for term in terms.iter().take(last) {
         let _ = write!(words, " {}", term.unwrap_or(0));
     }
-    options.add(&words, format!("limits to {rate}"));
+    options.add(&words, format!("limits to {normal}"));
+}
+
+/// Bytes a second as bits, in the largest unit of which there is one: "8 Mbit/s", "1.5 kbit/s".
+fn bits(bytes: u64) -> String {
+    let value = bytes as f64 * 8.0;
+    let (mut scale, mut unit) = (1.0, "");
+    for next in ["k", "M", "G", "T"] {
+        if value >= scale * 1000.0 {
+            (scale, unit) = (scale * 1000.0, next);
+        }
+    }
+    format!("{} {unit}bit/s", value / scale)
 }
 
 fn slot(section: &mut Section<'_>, options: &mut Options) {
@@ -249,5 +268,30 @@ fn slot(section: &mut Section<'_>, options: &mut Options) {
     if let Some((words, max)) = slot {
         options.held_ms += max;
         options.add(&words, format!("sends in bursts every {max} ms"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linux::tc::words::rate;
+
+    #[test]
+    fn a_rate_is_told_in_bits_a_second_whatever_its_words() {
+        for (words, told) in [
+            ("1Mbps", "8 Mbit/s"),
+            ("1mbit", "1 Mbit/s"),
+            ("1000kbit", "1 Mbit/s"),
+            ("1.1mbit", "1.1 Mbit/s"),
+            ("250kbit", "250 kbit/s"),
+            ("8000", "8 kbit/s"),
+            ("999bit", "992 bit/s"), // tc counts in whole bytes
+            ("1Mibps", "8.388608 Mbit/s"),
+            ("12.5gbps", "100 Gbit/s"),
+            ("2tbit", "2 Tbit/s"),
+            ("2000tbit", "2000 Tbit/s"),
+        ] {
+            assert_eq!(bits(rate(words).unwrap()), told, "{words}");
+        }
     }
 }

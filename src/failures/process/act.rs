@@ -158,7 +158,11 @@ impl Act<'_> {
 
     fn count(&self, victim: &Victim, number: i32) {
         let signal = signal::name(number);
-        log::info!("{}: sent {signal} to {}", self.injection.entry, victim.full());
+        log::info!(
+            "{}: sent {signal} to {}",
+            self.injection.entry,
+            victim.full().unwrap_or_else(|| victim.brief())
+        );
         (self.injection.measure)((&SIGNALS, signal::label(number)), 1.0);
     }
 

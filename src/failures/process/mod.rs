@@ -10,7 +10,6 @@ mod ready;
 mod recovery;
 mod rules;
 mod select;
-mod text;
 mod victim;
 
 use super::{Failure, Host, Injection, Kind, Outcome, Series};
@@ -194,6 +193,10 @@ impl Failure for ProcessFault {
         (self.choice.size(found.candidates.len()) == 0).then(|| self.nobody(&found))
     }
 
+    fn untold(&self, host: &Host) -> Option<String> {
+        ready::untold(self, host)
+    }
+
     fn describe(&self, host: &Host) -> String {
         let (verb, shown) = (self.verb(), &self.selection.shown);
         let found = match open(host).and_then(|mut reader| self.find(host, &mut reader)) {
@@ -225,7 +228,7 @@ impl Failure for ProcessFault {
             victims.extend(Victim::hold(&mut reader, candidate, &self.selection)?);
         }
         for victim in &victims {
-            injection.facts.victim(victim.full());
+            injection.facts.victim(victim.brief(), victim.full());
         }
         if injection.cancel.is_cancelled() {
             return Ok(Outcome::Skipped("the agent stops".to_owned()));

@@ -1,9 +1,10 @@
 //! Which processes an entry means: the keys `target_name`, `match` and `exclude`.
 
-use super::{rules, text};
+use super::rules;
 use crate::linux::proc::{Process, Reader};
 use crate::linux::sys;
 use crate::settings::Section;
+use crate::text::redact;
 use std::io;
 
 /// A condition on what a scan shows anyway. Needles are in ASCII lower case.
@@ -103,6 +104,11 @@ impl Selection {
         Selection { wanted, spared: Vec::new(), shown: format!("{name:?}") }
     }
 
+    /// The real uid that whoever is meant must have.
+    pub fn uid(&self) -> Option<u32> {
+        self.wanted.uid
+    }
+
     /// Whether a process may be meant, by its names: cheap enough for every process of a scan.
     pub fn may_mean(&self, process: &Process<'_>) -> bool {
         process.pid != 1 && self.wanted.names(process) && !rules::is_protected(process)
@@ -117,7 +123,7 @@ impl Selection {
         if !self.may_mean(&process) {
             return Ok(Verdict::No);
         }
-        let name = text::printable(process.name());
+        let name = redact::printable(process.name());
         let spared: Vec<&Rule> = self.spared.iter().filter(|rule| rule.names(&process)).collect();
         let Some(stat) = reader.stat(pid)? else { return Ok(Verdict::No) };
         if stat.is_kernel_thread() || stat.is_dead() {

@@ -1,12 +1,12 @@
 //! Victims: held, signalled, and watched until they are gone.
 
 use super::select::{Selection, Verdict};
-use super::text;
 use crate::cancel::{Cancel, Waited};
 use crate::error::{Context, Error, Result};
 use crate::linux::ability::{Ability, SIGNALS};
 use crate::linux::proc::{Handle, Reader};
 use crate::linux::sys::{Failed, signal};
+use crate::text::{logging, redact};
 use std::fmt::{self, Display};
 use std::time::{Duration, Instant};
 
@@ -37,8 +37,10 @@ impl Display for Candidate {
 pub struct Victim {
     /// Who it is.
     pub who: Candidate,
-    /// Its command line for logs.
-    pub cmdline: String,
+    /// Its program and the number of arguments.
+    pub program: String,
+    /// Its redacted command line, where the config allows it to be logged.
+    pub cmdline: Option<String>,
     /// Whether it was stopped when it was held.
     pub stopped: bool,
     handle: Handle,
@@ -76,13 +78,21 @@ impl Victim {
             _ => return Ok(None),
         };
         let process = reader.process(pid).doing("read", candidate)?;
-        let cmdline = process.map(|process| text::redacted(process.cmdline)).unwrap_or_default();
-        Ok(Some(Victim { who: candidate.clone(), cmdline, stopped, handle }))
+        let cmdline = process.map(|process| process.cmdline).unwrap_or_default();
+        let program = redact::program(cmdline);
+        let cmdline = logging::command_lines().then(|| redact::command_line(cmdline));
+        Ok(Some(Victim { who: candidate.clone(), program, cmdline, stopped, handle }))
     }
 
-    /// All that names it: pid, name, start time and command line without secrets.
-    pub fn full(&self) -> String {
-        format!("{self}, started at tick {}: {}", self.who.start, self.cmdline)
+    /// What everybody may see of it: pid, name, start time, program and number of arguments.
+    pub fn brief(&self) -> String {
+        format!("{self}, started at tick {}: {}", self.who.start, self.program)
+    }
+
+    /// The same with the redacted command line, for log and audit trail where the config allows it.
+    pub fn full(&self) -> Option<String> {
+        let cmdline = self.cmdline.as_ref()?;
+        Some(format!("{self}, started at tick {}: {cmdline}", self.who.start))
     }
 
     /// Sends a signal. False when the process has ended.

@@ -66,7 +66,7 @@ impl Cgroup {
         let mut all = Throttled::default();
         for group in &self.cpu {
             let stat = group.read("cpu.stat");
-            all.periods += field(&stat, "nr_throttled").unwrap_or(0);
+            all.periods = all.periods.saturating_add(field(&stat, "nr_throttled").unwrap_or(0));
             let nanoseconds = field(&stat, "throttled_time");
             let microseconds = field(&stat, "throttled_usec").map(Duration::from_micros);
             all.time += nanoseconds.map(Duration::from_nanos).or(microseconds).unwrap_or_default();

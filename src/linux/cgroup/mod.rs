@@ -26,6 +26,8 @@ pub struct Cgroup {
 struct Group {
     dir: PathBuf,
     version: Version,
+    /// Below the root of the control group name space.
+    depth: isize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,19 +42,21 @@ impl Cgroup {
         let own = text(&proc.join("self/cgroup"));
         let mounts = text(&proc.join("self/mountinfo"));
         let find = |controller: &str, probe: [&str; 2]| {
-            let mut groups = Vec::new();
+            let mut groups: Vec<Group> = Vec::new();
             for line in own.lines() {
                 let Some((version, path)) = mount::membership(line, controller) else { continue };
-                let Some((point, root)) = mount::find(&mounts, version, controller) else { continue };
-                let point = match point.strip_prefix("/sys") {
-                    Ok(rest) => sys.join(rest),
-                    Err(_) => point,
-                };
-                groups.extend(mount::upwards(&point, &root, path).map(|dir| Group { dir, version }));
+                for (depth, dir) in mount::groups(&mounts, version, controller, path) {
+                    let dir = dir.strip_prefix("/sys").map_or(dir.clone(), |rest| sys.join(rest));
+                    // In a hybrid set-up only one version has the controller, so its files decide. By two mounts the
+                    // same group may be seen twice, and would count twice.
+                    let is_there = probe.iter().any(|file| fs::symlink_metadata(dir.join(file)).is_ok());
+                    let known = |other: &Group| (other.version, other.depth) == (version, depth);
+                    if is_there && !groups.iter().any(known) {
+                        groups.push(Group { dir, version, depth });
+                    }
+                }
             }
-            // In a hybrid set-up only one version has the controller, so its files decide.
-            groups
-                .retain(|group| probe.iter().any(|file| fs::symlink_metadata(group.dir.join(file)).is_ok()));
+            groups.sort_by_key(|group| std::cmp::Reverse(group.depth));
             groups
         };
         Cgroup {

@@ -142,6 +142,84 @@ fn hybrid_takes_each_controller_where_it_is() {
     assert_eq!((group.quota(), group.memory_limit()), (Some(1.0), Some(4096)));
 }
 
+/// A hostPath of / shows the host's groups as well, before or after the own mount.
+#[test]
+fn the_hosts_tree_beside_the_own_mount_hides_no_limit() {
+    let own = "9 1 0:3 /pods/a/box /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n";
+    let host = "8 1 0:3 / /sys/host/memory ro - cgroup cgroup rw,memory\n";
+    let other = "7 1 0:3 /pods/b /sys/other ro - cgroup cgroup rw,memory\n";
+    for mounts in [[own, host, other].concat(), [other, host, own].concat()] {
+        let limit = |name, limit: u64| (format!("sys/{name}/memory.limit_in_bytes"), format!("{limit}\n"));
+        let used = |name| (format!("sys/{name}/memory.usage_in_bytes"), "1048576\n".to_owned());
+        let files = [
+            ("proc/self/cgroup".to_owned(), "4:memory:/pods/a/box\n".to_owned()),
+            ("proc/self/mountinfo".to_owned(), mounts),
+            limit("fs/cgroup/memory", 8 * MIB),
+            used("fs/cgroup/memory"),
+            limit("host/memory/pods/a", 5 * MIB),
+            used("host/memory/pods/a"),
+            limit("host/memory/pods/a/box", 8 * MIB),
+            used("host/memory/pods/a/box"),
+            limit("host/memory", 1 << 62),
+            limit("other", MIB),
+            used("other"),
+        ];
+        let files: Vec<(&str, &str)> =
+            files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        let tree = Tree::new(&files);
+        let group = tree.read();
+        assert_eq!(group.memory_limit(), Some(5 * MIB), "the pod's, which is the tightest");
+        assert_eq!(group.room().unwrap(), Room { bound: Bound::Limit, limit: 5 * MIB, used: MIB });
+    }
+}
+
+/// In a name space of control groups the own group is `/`, and the host's tree climbs.
+#[test]
+fn the_hosts_tree_beside_a_name_space_of_its_own() {
+    let host = "8 1 0:3 /../.. /sys/host rw - cgroup2 cgroup2 rw\n";
+    let other = "7 1 0:3 /../other /sys/other rw - cgroup2 cgroup2 rw\n";
+    for mounts in [[V2, host, other].concat(), [other, host, V2].concat()] {
+        let tree = Tree::new(&[
+            ("proc/self/cgroup", "0::/\n"),
+            ("proc/self/mountinfo", &mounts),
+            ("sys/fs/cgroup/memory.max", "5242880\n"),
+            ("sys/fs/cgroup/memory.current", "1048576\n"),
+            ("sys/fs/cgroup/memory.events", ""),
+            ("sys/fs/cgroup/cpu.max", "50000 100000\n"),
+            ("sys/fs/cgroup/cpu.stat", "nr_throttled 2\nthrottled_usec 7\n"),
+            ("sys/host/cpu.max", "max 100000\n"),
+            ("sys/host/cpu.stat", "nr_throttled 1\nthrottled_usec 1\n"),
+            ("sys/host/memory.max", "1048576000\n"),
+            ("sys/host/memory.current", "1048576\n"),
+            ("sys/other/cpu.max", "100 100000\n"),
+            ("sys/other/memory.max", "1\n"),
+            ("sys/other/memory.current", "1\n"),
+        ]);
+        let group = tree.read();
+        assert_eq!((group.memory_limit(), group.quota()), (Some(5 * MIB), Some(0.5)));
+        assert_eq!(group.throttled().periods, 3, "each group once");
+        assert!(group.memory_events().unwrap().ends_with("sys/fs/cgroup/memory.events"));
+        tree.write("sys/host/memory.events", "");
+        assert!(tree.read().memory_events().unwrap().ends_with("sys/host/memory.events"), "the highest");
+    }
+}
+
+/// The same tree at two places counts once.
+#[test]
+fn a_group_that_is_seen_twice_counts_once() {
+    let again = "8 1 0:3 / /sys/again rw - cgroup2 cgroup2 rw\n";
+    let tree = Tree::new(&[
+        ("proc/self/cgroup", "0::/user.slice/user-0.slice/session-1.scope\n"),
+        ("proc/self/mountinfo", &[V2, again].concat()),
+        ("sys/fs/cgroup/user.slice/cpu.max", "50000 100000\n"),
+        ("sys/fs/cgroup/user.slice/cpu.stat", "nr_throttled 2\nthrottled_usec 7\n"),
+        ("sys/again/user.slice/cpu.max", "50000 100000\n"),
+        ("sys/again/user.slice/cpu.stat", "nr_throttled 2\nthrottled_usec 7\n"),
+    ]);
+    let group = tree.read();
+    assert_eq!((group.quota(), group.throttled().periods), (Some(0.5), 2));
+}
+
 #[test]
 fn what_is_missing_or_odd_means_no_limit_known() {
     let empty = Tree::new(&[("proc/self/status", "")]).read();

@@ -1,9 +1,9 @@
 //! Space on file systems, and files that take it or load the device below: statvfs(3), fallocate(2),
-//! posix_fadvise(2), open(2)'s `O_DIRECT`, access(2).
+//! posix_fadvise(2), openat(2) with `O_TMPFILE` and `O_DIRECT`, faccessat(2).
 
 use super::Result;
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// What a file system has, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,14 +64,57 @@ pub fn direct(file: BorrowedFd<'_>, on: bool) -> Result<()> {
     super::done(result, call, file.as_raw_fd().into(), 0)
 }
 
-/// Whether this process may make files in the folder `path`: access(2).
+/// Whether this process may make files in `folder`: faccessat(2).
 ///
 /// # Errors
-/// Why not: `EACCES`, `EROFS`, and as for any path.
-pub fn may_write(path: &CStr) -> Result<()> {
-    // SAFETY: `path` is a live NUL-terminated string; the kernel only reads it.
-    let result = unsafe { libc::access(path.as_ptr(), libc::W_OK | libc::X_OK) };
-    super::done(result, "access(@, W_OK|X_OK)", 0, 0).map_err(|failed| failed.about(path.to_bytes()))
+/// Why not: `EACCES`, `EROFS`.
+pub fn may_write(folder: BorrowedFd<'_>) -> Result<()> {
+    let call = "faccessat(%, \".\", W_OK|X_OK, 0)";
+    // SAFETY: the name is a static NUL-terminated string; the kernel only reads it. `folder` keeps the descriptor open.
+    let result = unsafe { libc::faccessat(folder.as_raw_fd(), c".".as_ptr(), libc::W_OK | libc::X_OK, 0) };
+    super::done(result, call, folder.as_raw_fd().into(), 0)
+}
+
+/// Makes a file without a name on the file system of `folder`, for reading and writing, which nobody can give a name
+/// later: openat(2) with `O_TMPFILE|O_EXCL`.
+///
+/// # Errors
+/// `EOPNOTSUPP`, `EISDIR` where the file system or the kernel cannot; else as [`make_at`]. `EINTR` is retried.
+pub fn make_nameless(folder: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let call = "openat(%, \".\", O_RDWR|O_TMPFILE|O_EXCL|O_CLOEXEC, 0600)";
+    open(folder, c".", libc::O_TMPFILE | libc::O_EXCL, call)
+}
+
+/// Makes a file named `name` in `folder`, for reading and writing: openat(2) with `O_CREAT|O_EXCL|O_NOFOLLOW`.
+///
+/// # Errors
+/// `EEXIST`, also for a link; `EACCES`, `EROFS`, `ENOSPC`, `EDQUOT`. `EINTR` is retried.
+pub fn make_at(folder: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd> {
+    let call = "openat(%, @, O_RDWR|O_CREAT|O_EXCL|O_NOFOLLOW|O_CLOEXEC, 0600)";
+    open(folder, name, libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW, call)
+}
+
+fn open(folder: BorrowedFd<'_>, name: &CStr, flags: libc::c_int, call: &'static str) -> Result<OwnedFd> {
+    let flags = flags | libc::O_RDWR | libc::O_CLOEXEC;
+    let mode: libc::c_uint = 0o600;
+    let fd = super::retry(call, folder.as_raw_fd().into(), 0, || {
+        // SAFETY: `name` is a live NUL-terminated string; the kernel only reads it. `folder` keeps the descriptor open.
+        unsafe { libc::openat(folder.as_raw_fd(), name.as_ptr(), flags, mode) }
+    });
+    let fd = fd.map_err(|failed| failed.about(name.to_bytes()))?;
+    // SAFETY: the kernel returned this descriptor just now and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Takes the name `name` out of `folder`: unlinkat(2). Never that of a folder.
+///
+/// # Errors
+/// `ENOENT`, `EISDIR`, and as for any change of a folder.
+pub fn remove_at(folder: BorrowedFd<'_>, name: &CStr) -> Result<()> {
+    // SAFETY: `name` is a live NUL-terminated string; the kernel only reads it. `folder` keeps the descriptor open.
+    let result = unsafe { libc::unlinkat(folder.as_raw_fd(), name.as_ptr(), 0) };
+    super::done(result, "unlinkat(%, @, 0)", folder.as_raw_fd().into(), 0)
+        .map_err(|failed| failed.about(name.to_bytes()))
 }
 
 #[cfg(test)]
@@ -96,13 +139,27 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_not_there_may_not_be_written() {
-        may_write(c"/tmp").unwrap();
-        assert_eq!(may_write(c"/no/such").unwrap_err().raw_os_error(), Some(libc::ENOENT));
+    fn a_folder_that_is_closed_to_this_user_may_not_be_written() {
+        may_write(File::open("/tmp").unwrap().as_fd()).unwrap();
         let stranger = std::thread::spawn(|| {
             let _ = crate::linux::sys::pidfd::become_user(65534); // who is not root cannot, and need not
-            may_write(c"/usr").unwrap_err().raw_os_error()
+            may_write(File::open("/usr").unwrap().as_fd()).unwrap_err().raw_os_error()
         });
         assert_eq!(stranger.join().unwrap(), Some(libc::EACCES));
+    }
+
+    #[test]
+    fn a_name_in_a_folder_is_made_once_and_taken_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let opened = File::open(folder.path()).unwrap();
+        let file = File::from(make_at(opened.as_fd(), c"name").unwrap());
+        assert_eq!(file.metadata().unwrap().mode() & 0o7777, 0o600);
+        let again = make_at(opened.as_fd(), c"name").unwrap_err();
+        assert!(again.raw_os_error() == Some(libc::EEXIST) && again.call().contains("\"name\", O_RDWR|"));
+        remove_at(opened.as_fd(), c"name").unwrap();
+        assert_eq!(file.metadata().unwrap().nlink(), 0);
+        assert_eq!(remove_at(opened.as_fd(), c"name").unwrap_err().raw_os_error(), Some(libc::ENOENT));
+        std::os::unix::fs::symlink("/tmp/elsewhere", folder.path().join("name")).unwrap();
+        assert_eq!(make_at(opened.as_fd(), c"name").unwrap_err().raw_os_error(), Some(libc::EEXIST));
     }
 }

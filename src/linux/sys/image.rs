@@ -9,8 +9,9 @@ const PIECE: usize = 64 << 10;
 /// Gives back the pages of the program's file that are mapped and cannot have been written: its code and constants
 /// (madvise(2), `MADV_DONTNEED`). What is used again comes back from the page cache by itself, some pages at a time;
 /// what only the start needed stays away. Says how many bytes of the address space that was: 0 where the C library
-/// does not tell where the program lies.
+/// does not tell where the program lies. So are the pages of the start's heap on which nothing lives.
 pub fn give_back() -> usize {
+    super::arena::close();
     let mut bytes = 0usize;
     // SAFETY: `look` has the type that is asked for and does not keep its arguments; `bytes` outlives the call.
     unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut bytes).cast()) };

@@ -4,9 +4,11 @@
 //! `EINTR` is retried inside unless the doc comment says otherwise.
 #![allow(unsafe_code)]
 
+pub mod arena;
 pub mod bell;
 pub mod clock;
 pub mod disk;
+pub mod entry;
 pub mod event;
 mod failed;
 pub mod file;

@@ -1,7 +1,8 @@
 //! What std's `TcpListener` and `TcpStream` do not offer.
 
 use super::Result;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::ffi::{CStr, CString};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// Sets how many connections may wait to be accepted; std fixes 128. The kernel caps it at
@@ -105,4 +106,49 @@ pub fn connect(socket: &TcpStream, to: SocketAddr) -> Result<()> {
     };
     let failed = |failed: super::Failed| failed.about(to.to_string().as_bytes());
     super::done(result, "connect(%, @)", socket.as_raw_fd().into(), 0).map_err(failed)
+}
+
+/// The addresses of a name of one family, by /etc/hosts and DNS: getaddrinfo(3), which goes on until its resolver gives
+/// up and cannot be interrupted. Each family is to be asked by itself: musl's answers nothing where one of two
+/// questions fails.
+///
+/// # Errors
+/// The resolver's words: there is no such name, none of this family, or no server answers.
+pub fn addresses(name: &str, ipv6: bool) -> std::result::Result<Vec<IpAddr>, &'static str> {
+    let name = CString::new(name).map_err(|_| "a name has no NUL")?;
+    // SAFETY: addrinfo is plain data for which zero bytes are a valid value.
+    let mut hints: libc::addrinfo = unsafe { std::mem::zeroed() };
+    hints.ai_family = if ipv6 { libc::AF_INET6 } else { libc::AF_INET };
+    hints.ai_socktype = libc::SOCK_STREAM;
+    let mut list: *mut libc::addrinfo = std::ptr::null_mut();
+    // SAFETY: `name` is NUL-terminated, `hints` and `list` are of this frame; all three outlive the call.
+    let code = unsafe { libc::getaddrinfo(name.as_ptr(), std::ptr::null(), &raw const hints, &raw mut list) };
+    if code != 0 {
+        // SAFETY: takes an integer and returns a pointer to a text of the library's.
+        let text = unsafe { libc::gai_strerror(code) };
+        // SAFETY: that text ends with NUL and is never freed.
+        let text: &'static CStr = unsafe { CStr::from_ptr(text) };
+        return Err(text.to_str().unwrap_or("the resolver fails"));
+    }
+    let (mut found, mut at) = (Vec::new(), list);
+    // SAFETY: `at` is null or a row of the list, which lives until it is freed below.
+    while let Some(row) = unsafe { at.as_ref() } {
+        at = row.ai_next;
+        match row.ai_family {
+            libc::AF_INET => {
+                // SAFETY: a row of this family points to a sockaddr_in, which lives as long as the row.
+                let address = unsafe { row.ai_addr.cast::<libc::sockaddr_in>().as_ref() };
+                found.extend(address.map(|at| IpAddr::from(at.sin_addr.s_addr.to_ne_bytes())));
+            }
+            libc::AF_INET6 => {
+                // SAFETY: a row of this family points to a sockaddr_in6, which lives as long as the row.
+                let address = unsafe { row.ai_addr.cast::<libc::sockaddr_in6>().as_ref() };
+                found.extend(address.map(|at| IpAddr::from(at.sin6_addr.s6_addr)));
+            }
+            _ => {}
+        }
+    }
+    // SAFETY: the list is the one that getaddrinfo made, and no reference into it is left.
+    unsafe { libc::freeaddrinfo(list) };
+    Ok(found)
 }

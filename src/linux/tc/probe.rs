@@ -13,6 +13,10 @@ const ADDRESS: u16 = 1;
 const IFNAME: u16 = 3;
 const LINKINFO: u16 = 18;
 const INFO_KIND: u16 = 1;
+/// `RTM_NEWACTION`, `TCA_ACT_TAB`, `TCA_ACT_KIND` (linux/rtnetlink.h, linux/pkt_cls.h).
+const RTM_NEWACTION: u16 = 48;
+const ACT_TAB: u16 = 1;
+const ACT_KIND: u16 = 1;
 /// The name that a device would have which is never made.
 const NOBODY: &str = "ca05probe";
 
@@ -52,6 +56,22 @@ pub fn ifb(socket: &Netlink) -> Ability {
     }
 }
 
+/// Whether there is the kind of action of a module `act_KIND` that cannot do without options, such as gact and mirred:
+/// one that no filter has is asked for without any, so that it refuses before anything is made.
+pub fn action(socket: &Netlink, module: &'static Feature) -> Ability {
+    // struct tcamsg (linux/rtnetlink.h): family u8, padding. Actions have numbers from 1 (TCA_ACT_MAX_PRIO).
+    let mut request = Message::new(RTM_NEWACTION, code::CREATE | code::EXCL, &[0; 4]);
+    let table = request.begin(ACT_TAB);
+    let first = request.begin(1);
+    request.string(ACT_KIND, module.name.trim_start_matches("act_"));
+    request.end(first);
+    request.end(table);
+    match socket.request(request.bytes()) {
+        Err(refusal) => module.told(refusal.source.raw_os_error()),
+        Ok(_) => Ability::Possible,
+    }
+}
+
 /// Whether a module is loaded, or built in and shown. Not more: one that could be loaded is [`Ability::Untold`],
 /// because a classifier cannot be asked for without a qdisc to hang it on. `sys` is where `/sys` is.
 pub fn module(sys: &Path, module: &'static Feature) -> Ability {
@@ -64,7 +84,7 @@ pub fn module(sys: &Path, module: &'static Feature) -> Ability {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::linux::ability::{NETEM, Refusal, U32};
+    use crate::linux::ability::{MIRRED, NETEM, Refusal, U32};
     use crate::linux::sys::task;
 
     static NO_SUCH: Feature = Feature { name: "sch_nosuchqdisc", ..NETEM };
@@ -80,6 +100,14 @@ mod tests {
         };
         assert_eq!(qdisc(&socket, &NO_SUCH), wanted);
         let _ = (qdisc(&socket, &NETEM), ifb(&socket));
+        static NO_ACTION: Feature = Feature { name: "act_nosuchaction", ..MIRRED };
+        let (mirred, none) = (action(&socket, &MIRRED), action(&socket, &NO_ACTION));
+        if task::has_capability(task::CAP_NET_ADMIN) {
+            assert_eq!(none, Ability::Missing(&NO_ACTION));
+            assert!(matches!(mirred, Ability::Possible | Ability::Missing(_)), "{mirred}");
+        } else {
+            assert_eq!((mirred, none), (wanted, wanted));
+        }
         assert_eq!(super::super::qdiscs(&socket, index_of("lo")).unwrap(), before);
         assert_eq!(link::link(&socket, NOBODY).unwrap(), None);
         assert_eq!(module(Path::new("/nowhere"), &U32), Ability::Untold(&U32));

@@ -1,21 +1,24 @@
 //! Log lines: to standard output as text or JSON, and, where asked for, as JSON to a file that is rotated by
 //! size. env_logger filters; what it prints and where is decided here.
 //!
-//! Logging never ends the agent: a file that cannot be opened or written is told on the console once, and
-//! tried again later.
+//! Logging never ends the agent, and nobody waits for it ([`Queue`]): a file that cannot be opened or written is told
+//! once and tried again later, and lines that nobody takes are dropped and counted.
 
 mod file;
 mod line;
+mod queue;
 
-pub use file::RotatedFile;
+pub use file::{RotatedFile, reopen};
+pub use queue::{Queue, dropped};
 
+use super::output;
 use crate::linux::sys::usage;
 use line::Line;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use std::fmt;
-use std::io::Write;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{OnceLock, PoisonError, RwLock};
 use std::time::SystemTime;
 
 /// The names of the levels in configs and in `LOG_LEVEL`. The log crate knows nothing above an error, so
@@ -40,6 +43,8 @@ pub struct Options {
     pub max_size: u64,
     /// How many rotated files are kept; with 0 the file starts over instead.
     pub backups: u32,
+    /// Whether log and audit trail show the command lines of victims, redacted.
+    pub command_lines: bool,
 }
 
 impl Default for Options {
@@ -52,6 +57,7 @@ impl Default for Options {
             path: PathBuf::from("./logs/agent.log"),
             max_size: 10 << 20,
             backups: 5,
+            command_lines: false,
         }
     }
 }
@@ -69,45 +75,76 @@ pub fn level(name: &str) -> Option<LevelFilter> {
 /// `ENABLE_CONSOLE_LOGGING`, and `RUST_LOG` over all. Returns what is wrong with these, for the log.
 pub fn init(options: &Options) -> Vec<String> {
     static SWITCH: Switch = Switch;
+    COMMAND_LINES.store(options.command_lines, Ordering::Relaxed);
     let mut options = options.clone();
     let get = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
-    let (filters, mut trouble) = environment(&mut options, get);
+    let (filters, trouble) = environment(&mut options, get);
 
-    let mut file = None;
-    if options.file {
-        let mut rotated = RotatedFile::new(options.path.clone(), options.max_size, options.backups);
-        trouble.extend(rotated.open().err().map(|why| format!("{why}; the log goes on without the file")));
-        file = Some(Mutex::new(rotated));
-    }
-    let (console, json, host) = (options.console, options.json, hostname());
-    let mut builder = env_logger::Builder::new();
-    builder.target(env_logger::Target::Stdout).filter_level(options.level).parse_filters(&filters);
-    builder.format(move |out, record| {
-        let mut print = |line: &Line<'_>, message: &fmt::Arguments<'_>| match (console, json) {
-            (false, _) => Ok(()),
-            (true, true) => out.write_all(line.json(message).as_bytes()),
-            (true, false) => out.write_all(line.text(message).as_bytes()),
-        };
-        let line =
-            Line { time: SystemTime::now(), level: record.level(), target: record.target(), host: &host };
-        print(&line, record.args())?;
-        let Some(file) = &file else { return Ok(()) };
-        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-        match file.write(&line.json(record.args())) {
-            Some(why) => print(&Line { level: Level::Warn, ..line }, &format_args!("{why}")),
-            None => Ok(()),
-        }
+    let file = options.file.then(|| {
+        let file = RotatedFile::new(options.path, options.max_size, options.backups);
+        Queue::new(file.into_sink(|why| log::warn!("the log file: {why}")))
     });
-    let logger = builder.build();
-    log::set_max_level(logger.filter());
+    let mut builder = env_logger::Builder::new();
+    builder.filter_level(options.level).parse_filters(&filters);
+    let filter = builder.build();
+    log::set_max_level(filter.filter());
+    let logger = Logger { filter, console: options.console, json: options.json, host: hostname(), file };
     *CURRENT.write().unwrap_or_else(PoisonError::into_inner) = Some(logger);
     // Refused when it is set already, by an earlier call.
     _ = log::set_logger(&SWITCH);
     trouble
 }
 
+/// Where lines go, and which.
+struct Logger {
+    filter: env_logger::Logger,
+    console: bool,
+    json: bool,
+    host: String,
+    file: Option<Queue>,
+}
+
+impl Logger {
+    fn log(&self, record: &Record<'_>) {
+        if !self.filter.matches(record) {
+            return;
+        }
+        let time = SystemTime::now();
+        let put = |queue: &Queue, json: bool| {
+            let text = |line: &Line<'_>, message: &fmt::Arguments<'_>| match json {
+                true => line.json(message),
+                false => line.text(message),
+            };
+            let line = Line { time, level: record.level(), target: record.target(), host: &self.host };
+            let notice = |lost: u64| {
+                let warning = Line { level: Level::Warn, target: module_path!(), ..line };
+                text(
+                    &warning,
+                    &format_args!("{lost} log lines before this one were dropped: nobody took them"),
+                )
+            };
+            queue.push(text(&line, record.args()), &notice);
+        };
+        if self.console {
+            put(CONSOLE.get_or_init(|| Queue::new(Box::new(output::print))), self.json);
+        }
+        if let Some(file) = &self.file {
+            put(file, true);
+        }
+    }
+}
+
+/// The way to standard output, for as long as the process lives.
+static CONSOLE: OnceLock<Queue> = OnceLock::new();
+/// Whether command lines of other processes may be shown, redacted, in the log and the audit trail.
+pub fn command_lines() -> bool {
+    COMMAND_LINES.load(Ordering::Relaxed)
+}
+
+static COMMAND_LINES: AtomicBool = AtomicBool::new(false);
+
 /// What [`Switch`] hands every record to.
-static CURRENT: RwLock<Option<env_logger::Logger>> = RwLock::new(None);
+static CURRENT: RwLock<Option<Logger>> = RwLock::new(None);
 
 /// The process's logger for good, behind which the real one can be changed.
 struct Switch;
@@ -115,7 +152,7 @@ struct Switch;
 impl Log for Switch {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let current = CURRENT.read().unwrap_or_else(PoisonError::into_inner);
-        current.as_ref().is_some_and(|logger| logger.enabled(metadata))
+        current.as_ref().is_some_and(|logger| logger.filter.enabled(metadata))
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -125,7 +162,7 @@ impl Log for Switch {
     }
 
     fn flush(&self) {
-        _ = std::io::stdout().flush();
+        queue::flush();
     }
 }
 

@@ -1,0 +1,235 @@
+//! Lines on their way out. Whoever has one to say hands it over and goes on; a thread of its own carries it to the
+//! console, the file or the audit trail. A reader that stalls, a disk that hangs, stops that thread alone: then lines
+//! pile up to [`MOST`] bytes, and what comes after is dropped and counted.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
+use std::time::Duration;
+
+/// Bytes of lines that wait for one way out at most: some 2,000 lines.
+pub const MOST: usize = 256 << 10;
+
+/// How long the end of the program waits for a way out on which nothing moves.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// Writing a line takes little; formatting and rotation are done on it too.
+const STACK: usize = 64 << 10;
+
+/// Lines that were dropped since the program began, whatever they were for.
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+
+/// Every queue that lives, so that [`flush`] finds them.
+static QUEUES: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
+
+/// Takes a line to where it belongs, however long that takes.
+pub type Sink = Box<dyn FnMut(&str) + Send>;
+
+/// The end at which lines are put in. When it is dropped, what waits still goes out.
+pub struct Queue(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    /// Something came, or nothing more will.
+    came: Condvar,
+    /// A line is out.
+    went: Condvar,
+}
+
+struct State {
+    lines: VecDeque<String>,
+    /// Of all in `lines`.
+    bytes: usize,
+    /// Dropped since the last line that was taken.
+    lost: u64,
+    /// Lines that are out, failed ones too.
+    out: u64,
+    writing: bool,
+    closed: bool,
+    /// Until the thread has it.
+    sink: Option<Sink>,
+}
+
+impl Queue {
+    /// A way out. Its thread starts with the first line.
+    pub fn new(sink: Sink) -> Queue {
+        let state = State {
+            lines: VecDeque::new(),
+            bytes: 0,
+            lost: 0,
+            out: 0,
+            writing: false,
+            closed: false,
+            sink: Some(sink),
+        };
+        let shared =
+            Arc::new(Shared { state: Mutex::new(state), came: Condvar::new(), went: Condvar::new() });
+        let mut queues = QUEUES.lock().unwrap_or_else(PoisonError::into_inner);
+        queues.retain(|queue| queue.strong_count() > 0);
+        queues.push(Arc::downgrade(&shared));
+        Queue(shared)
+    }
+
+    /// Hands a line over, without ever waiting for it. When lines were dropped before it, `notice` says so first.
+    pub fn push(&self, line: String, notice: &dyn Fn(u64) -> String) {
+        let mut state = self.0.lock();
+        if state.bytes.saturating_add(line.len()) > MOST {
+            state.lost += 1;
+            DROPPED.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        if state.lost > 0 {
+            let lost = std::mem::take(&mut state.lost);
+            state.add(notice(lost));
+        }
+        state.add(line);
+        // Without a thread (no memory, too many processes) the lines wait, and the next one tries again.
+        if let Some(sink) = state.sink.take() {
+            let shared = Arc::clone(&self.0);
+            let place = Arc::new(Mutex::new(Some(sink)));
+            let given = Arc::clone(&place);
+            let carry = move || {
+                let sink = given.lock().unwrap_or_else(PoisonError::into_inner).take();
+                if let Some(sink) = sink {
+                    shared.carry(sink);
+                }
+            };
+            if thread::Builder::new().name("log".to_owned()).stack_size(STACK).spawn(carry).is_err() {
+                state.sink = place.lock().unwrap_or_else(PoisonError::into_inner).take();
+            }
+        }
+        drop(state);
+        self.0.came.notify_one();
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.0.lock().closed = true;
+        self.0.came.notify_one();
+    }
+}
+
+impl State {
+    fn add(&mut self, line: String) {
+        self.bytes += line.len();
+        self.lines.push_back(line);
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The thread: one line after the other until the queue is closed and empty.
+    fn carry(&self, mut sink: Sink) {
+        let mut state = self.lock();
+        loop {
+            if let Some(line) = state.lines.pop_front() {
+                state.bytes -= line.len();
+                state.writing = true;
+                drop(state);
+                sink(&line);
+                state = self.lock();
+                state.writing = false;
+                state.out += 1;
+                self.went.notify_all();
+            } else if state.closed {
+                return;
+            } else {
+                // What a burst has needed is not kept.
+                state.lines.shrink_to(16);
+                state = self.came.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+
+    /// Waits until all is out, or nothing has moved for [`PATIENCE`].
+    fn drain(&self) {
+        let mut state = self.lock();
+        while state.writing || !state.lines.is_empty() {
+            let out = state.out;
+            let waited = self.went.wait_timeout(state, PATIENCE);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if state.out == out {
+                return;
+            }
+        }
+    }
+}
+
+/// How many lines were dropped since the program began.
+pub fn dropped() -> u64 {
+    DROPPED.load(Ordering::Relaxed)
+}
+
+/// Waits for every line that is on its way, but not for a way out on which nothing moves.
+pub fn flush() {
+    let queues: Vec<_> = {
+        let queues = QUEUES.lock().unwrap_or_else(PoisonError::into_inner);
+        queues.iter().filter_map(Weak::upgrade).collect()
+    };
+    for queue in queues {
+        queue.drain();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn what_is_not_taken_is_dropped_counted_and_told_and_nobody_waits() {
+        let (let_go, held) = mpsc::channel::<()>();
+        let (said, heard) = mpsc::channel();
+        let queue = Queue::new(Box::new(move |line: &str| {
+            held.recv().unwrap();
+            said.send(line.to_owned()).unwrap();
+        }));
+        let notice = |lost: u64| format!("{lost} lost");
+        let before = dropped();
+        let line = "x".repeat(1024);
+        queue.push("first".to_owned(), &notice);
+        // Taken out of the queue by the thread, or not yet: both hold.
+        let fits = MOST / line.len();
+        for _ in 0..fits + 10 {
+            queue.push(line.clone(), &notice);
+        }
+        let lost = dropped() - before;
+        assert!((10..=11).contains(&lost), "{lost}");
+        // Stalled: the end of the program does not wait for ever.
+        flush();
+        for _ in 0..=fits {
+            let_go.send(()).unwrap();
+        }
+        assert_eq!(heard.recv().unwrap(), "first");
+        for _ in 0..fits + 10 - usize::try_from(lost).unwrap() {
+            assert_eq!(heard.recv().unwrap(), line);
+        }
+        queue.push("again".to_owned(), &notice);
+        let_go.send(()).unwrap();
+        let_go.send(()).unwrap();
+        assert_eq!(heard.recv().unwrap(), format!("{lost} lost"));
+        assert_eq!(heard.recv().unwrap(), "again");
+        // Closed, it still says what it was given, and its thread ends.
+        queue.push("last".to_owned(), &notice);
+        drop(queue);
+        let_go.send(()).unwrap();
+        assert_eq!(heard.recv().unwrap(), "last");
+        assert!(heard.recv().is_err(), "the sink is gone with its thread");
+    }
+
+    #[test]
+    fn an_end_waits_for_what_is_on_its_way() {
+        let (said, heard) = mpsc::channel();
+        let queue = Queue::new(Box::new(move |line: &str| said.send(line.to_owned()).unwrap()));
+        for number in 0..1000 {
+            queue.push(number.to_string(), &|_| String::new());
+        }
+        queue.0.drain();
+        assert_eq!(heard.try_iter().count(), 1000);
+    }
+}
