@@ -251,6 +251,8 @@ impl Agent {
         // Halts first: they must not wait for a config to be read.
         if came(libc::SIGUSR1) {
             self.halt("signal", Some("SIGUSR1; SIGUSR2 resumes".to_owned()));
+            // Also what somebody insisted on while it was halted already.
+            self.end_all(Why::Halt);
         }
         if came(libc::SIGUSR2) {
             self.halt("signal", None);
@@ -327,8 +329,8 @@ impl Agent {
     }
 
     /// Ends what runs because the agent was halted, or the application is not well.
-    pub(super) fn end_all(&self, why: Why) {
-        match self.end(why, |_| true) {
+    pub(super) fn end_all(&mut self, why: Why) {
+        match self.end(why, |_| true) + self.hands.end(why) {
             0 => {}
             count => log::warn!("ending and reverting {count} injections"),
         }

@@ -20,6 +20,11 @@ impl Halts {
         !self.0.is_empty()
     }
 
+    /// The first reason with what is known about it.
+    pub fn text(&self) -> Option<String> {
+        self.0.first().map(|(reason, detail)| format!("{reason}: {detail}"))
+    }
+
     /// Sets or lifts one reason; says whether that is another state than before. What is known about a reason that
     /// goes on is kept up to date.
     fn set(&mut self, reason: &'static str, detail: Option<String>) -> bool {

@@ -1,15 +1,16 @@
 //! One injection, from its check to its count, on whatever thread it runs.
 
 use crate::agent::audit::Audit;
+use crate::agent::hand::Seat;
 use crate::board::{Board, Live, PLAN, Past, outcome_members};
 use crate::cancel::Cancel;
 use crate::config::{self, Entry};
 use crate::dice::Roll;
 use crate::dice::decide::Moment;
 use crate::error::{Context, Result};
-use crate::exporter::metrics::{self, Metrics, Status};
+use crate::exporter::metrics::{self, Family, Metrics, Status};
 use crate::failures::{Facts, Failure, Host, Injection, Outcome};
-use crate::linux::sys::{clock, event::EventFd, usage};
+use crate::linux::sys::{clock, event::EventFd, thread, usage};
 use crate::revert::guard::Guard;
 use crate::text::civil::timestamp;
 use crate::text::json::Object;
@@ -23,6 +24,12 @@ use std::time::Instant;
 /// address space, but a board with strict overcommit accounting counts it.
 const STACK: usize = 256 << 10;
 
+static CUT_SHORT: Family = Family::counter(
+    "chaos_injections_cut_short_total",
+    "Successful injections that did not hold to their end, by why they were ended.",
+    &["failure_type", "why"],
+);
+
 /// Why an injection was ended before its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
@@ -34,19 +41,42 @@ pub enum Why {
     Reload,
     /// The application is not well.
     Steady,
+    /// The standard input of `inject` was closed.
+    Input,
+    /// The agent that knew of a fault by hand is gone.
+    Gone,
 }
 
 impl Why {
-    const ALL: [Why; 4] = [Why::Stop, Why::Halt, Why::Reload, Why::Steady];
+    /// Each with the value of the label `why`, and what a reader is told.
+    const ALL: [(Why, &str, &str); 6] = [
+        (Why::Stop, "stop", "ended early by a stop"),
+        (Why::Halt, "halt", "ended early by a halt"),
+        (Why::Reload, "reload", "ended early by a new config"),
+        (Why::Steady, "steady_state", "ended early: the application left its steady state"),
+        (Why::Input, "stdin", "ended early: standard input was closed"),
+        (Why::Gone, "agent_gone", "ended early: the agent is gone"),
+    ];
+
+    /// As the value of a label.
+    pub fn name(self) -> &'static str {
+        Why::ALL[self as usize].1
+    }
+
+    /// The reason of this name.
+    pub fn named(name: &str) -> Option<Why> {
+        Why::ALL.iter().find(|(_, known, _)| *known == name).map(|(why, _, _)| *why)
+    }
 
     fn words(self) -> &'static str {
-        match self {
-            Why::Stop => "ended early by a stop",
-            Why::Halt => "ended early by a halt",
-            Why::Reload => "ended early by a new config",
-            Why::Steady => "ended early: the application left its steady state",
-        }
+        Why::ALL[self as usize].2
     }
+}
+
+/// Notes why an injection is ended, to be done before its switch is thrown; the first reason counts.
+pub fn set_why(place: &AtomicU8, why: Why) {
+    let none = u8::MAX;
+    let _ = place.compare_exchange(none, why as u8, Ordering::AcqRel, Ordering::Acquire);
 }
 
 /// What injections need and report to.
@@ -61,6 +91,8 @@ pub struct Injector {
     pub host: Host,
     /// Signalled by each injection that has ended.
     pub ended: EventFd,
+    /// The agent that was told of the injections, where this process is not the agent itself.
+    pub seat: Option<Arc<Seat>>,
     audit: RwLock<Audit>,
 }
 
@@ -77,8 +109,7 @@ pub struct Running {
 impl Running {
     /// Ends it now; the first reason counts.
     pub fn end(&self, why: Why) {
-        let none = u8::MAX;
-        let _ = self.why.compare_exchange(none, why as u8, Ordering::AcqRel, Ordering::Acquire);
+        set_why(&self.why, why);
         self.cancel.cancel();
     }
 
@@ -111,7 +142,8 @@ pub fn start(
     let (own, what, switch) = (Arc::clone(injector), Arc::clone(entry), Arc::clone(&cancel));
     let (flag, reason) = (Arc::clone(&done), Arc::clone(&why));
     let body = move || {
-        let run = Run { entry: &what, tick, roll, dry_run, cancel: &switch, why: &reason };
+        let run =
+            Run { entry: &what, tick, roll, dry_run, looks_closely: false, cancel: &switch, why: &reason };
         // What follows an injection goes on beside the dice.
         let free = || {
             flag.store(true, Ordering::Release);
@@ -121,8 +153,7 @@ pub fn start(
         free();
     };
     let name = format!("inject-{}", entry.kind.name);
-    let thread = std::thread::Builder::new().name(name).stack_size(STACK).spawn(body);
-    let thread = thread.doing("start", "a thread")?;
+    let thread = thread::spawn(&name, STACK, Box::new(body)).doing("start", "a thread")?;
     Ok(Running { entry: Arc::clone(entry), cancel, why, done, thread })
 }
 
@@ -136,6 +167,8 @@ pub struct Run<'a> {
     pub roll: Roll,
     /// Whether it is only described.
     pub dry_run: bool,
+    /// Whether a dry run may ask the kernel what it can do, which may make it load a module.
+    pub looks_closely: bool,
     /// Ends it.
     pub cancel: &'a Cancel,
     /// A [`Why`], where it was ended.
@@ -151,13 +184,15 @@ pub enum End {
     WouldWork,
     /// A dry run of what would fail.
     WouldFail,
+    /// A dry run of what would have nothing to do.
+    WouldSkip,
 }
 
 impl Run<'_> {
-    fn why(&self) -> Option<&'static str> {
+    fn why(&self) -> Option<Why> {
         let number = usize::from(self.why.load(Ordering::Acquire));
-        let why = Why::ALL.get(number).copied().or(self.cancel.is_cancelled().then_some(Why::Stop));
-        why.map(Why::words)
+        let why = Why::ALL.get(number).map(|(why, _, _)| *why);
+        why.or(self.cancel.is_cancelled().then_some(Why::Stop))
     }
 }
 
@@ -177,6 +212,7 @@ impl Injector {
             guard: Guard::new(),
             host: Host { metrics_port, ..Host::default() },
             ended: EventFd::new().doing("open", "an eventfd")?,
+            seat: None,
             audit: RwLock::default(),
         })
     }
@@ -188,6 +224,16 @@ impl Injector {
 
     /// Adds a line to the audit trail, if there is one.
     pub fn event(&self, event: &str, write: impl FnOnce(&mut Object)) {
+        let mut write = Some(write);
+        self.trace(event, &mut |line| {
+            if let Some(write) = write.take() {
+                write(line);
+            }
+        });
+    }
+
+    /// [`Injector::event`], once for all that is written.
+    fn trace(&self, event: &str, write: &mut dyn FnMut(&mut Object)) {
         let audit = self.audit.read().unwrap_or_else(PoisonError::into_inner);
         if audit.is_on() {
             let mut line = Object::new();
@@ -198,7 +244,7 @@ impl Injector {
     }
 
     /// Whether there is an audit trail.
-    fn is_heard(&self) -> bool {
+    pub(super) fn is_heard(&self) -> bool {
         self.audit.read().unwrap_or_else(PoisonError::into_inner).is_on()
     }
 
@@ -224,10 +270,7 @@ impl Injector {
         let (kind, name, begun) = (entry.kind.name, entry.name(), Instant::now());
         let live = self.announce(run, failure);
         if run.dry_run {
-            let (end, reason) = match failure.check(&self.host) {
-                Ok(()) => (End::WouldWork, "dry run".to_owned()),
-                Err(error) => (End::WouldFail, format!("dry run: this would fail: {error}")),
-            };
+            let (end, reason) = self.rehearse(failure, run.looks_closely);
             self.settle(run, &live, begun, Ok(Outcome::Skipped(reason)));
             return Some(end);
         }
@@ -241,6 +284,9 @@ impl Injector {
             on_active: &|| {
                 *live.active.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
                 self.metrics.active(kind, 1);
+                if let Some(seat) = &self.seat {
+                    seat.active(&live.facts);
+                }
             },
             measure: &|(family, labels), value| match family.kind {
                 metrics::Kind::Histogram(_) => self.metrics.observe(family, labels, value),
@@ -257,19 +303,51 @@ impl Injector {
         Some(End::Ran(status))
     }
 
+    /// What an entry does and for how long, for people.
+    pub fn plan(&self, entry: &Entry, failure: &dyn Failure) -> String {
+        let mut plan = failure.describe(&self.host);
+        if !entry.duration.is_zero() {
+            plan += &format!(" for {} s", entry.duration.as_secs_f64());
+        }
+        plan
+    }
+
+    /// Makes every series of this failure type appear, at zero.
+    pub fn register(&self, kind: &str) {
+        self.metrics.register(kind);
+        for (_, why, _) in &Why::ALL[..4] {
+            self.metrics.touch(&CUT_SHORT, &[kind, why]);
+        }
+    }
+
+    /// What a dry run says instead of injecting. Where the kernel would have to be asked, only who looks closely asks.
+    fn rehearse(&self, failure: &dyn Failure, looks_closely: bool) -> (End, String) {
+        let closely = looks_closely || !failure.asks_kernel();
+        let found = match closely {
+            true => failure.ready(&self.host).map(drop),
+            false => failure.check(&self.host),
+        };
+        match found {
+            Err(error) => (End::WouldFail, format!("dry run: this would fail: {error}")),
+            Ok(()) if !closely => {
+                (End::WouldWork, "dry run; whether the kernel can do it was not looked at".to_owned())
+            }
+            Ok(()) => match failure.nobody(&self.host) {
+                Some(why) => (End::WouldSkip, format!("dry run; nothing to do: {why}")),
+                None => (End::WouldWork, "dry run".to_owned()),
+            },
+        }
+    }
+
     /// Says that an injection begins, in the log and on the board.
     fn announce(&self, run: &Run<'_>, failure: &dyn Failure) -> Arc<Live> {
         let entry = run.entry;
-        let plan = failure.describe(&self.host);
-        let time = match entry.duration.is_zero() {
-            true => String::new(),
-            false => format!(" for {} s", entry.duration.as_secs_f64()),
-        };
         let live = Arc::new(Live {
             entry: entry.name().to_owned(),
             kind: entry.kind.name,
+            by_hand: false,
             tick: run.tick,
-            plan: cut(plan + &time, PLAN),
+            plan: cut(self.plan(entry, failure), PLAN),
             started: clock::now(),
             since: Instant::now(),
             duration: entry.duration,
@@ -282,41 +360,54 @@ impl Injector {
         live
     }
 
-    /// Counts how an injection ended, says it everywhere, and takes it off the board. Counted before it is
-    /// logged: who reads the log and then the metrics finds it there.
+    /// How a run ended, and what is to be said of it.
     fn settle(&self, run: &Run<'_>, live: &Arc<Live>, begun: Instant, result: Result<Outcome>) -> Status {
-        let (kind, name, took) = (live.kind, &live.entry, begun.elapsed());
-        let verified = live.remaining().is_some();
-        let failed = live.facts.reverts_failed();
-        let (status, mut reason) = match &result {
-            Ok(Outcome::Success) => (Status::Success, None),
-            Ok(Outcome::Skipped(why)) => (Status::Skipped, Some(why.clone())),
+        let (took, held) = (begun.elapsed(), live.held());
+        // What nobody could cut short any more was not.
+        let cut = run.why().filter(|_| live.remaining().is_some_and(|left| !left.is_zero()));
+        let (status, reason) = match result {
+            Ok(Outcome::Success) => (Status::Success, run.why().map(|why| why.words().to_owned())),
+            Ok(Outcome::Skipped(why)) => (Status::Skipped, Some(why)),
             Err(error) => (Status::Failed, Some(error.to_string())),
         };
-        let early = run.why();
-        if status == Status::Success {
-            reason = early.map(str::to_owned);
-        }
-        if verified {
+        let (verified, failed) = (held.is_some(), live.facts.reverts_failed());
+        let past =
+            Past { live: Arc::clone(live), status, reason, took, held, verified, reverted: failed == 0 };
+        self.conclude(past, failed, cut.filter(|_| status == Status::Success));
+        status
+    }
+
+    /// Counts an injection that ended, says it everywhere, and takes it off the board. `failed` changes could not be taken
+    /// back; `cut` is why it did not hold to its end. Counted before it is logged: who reads the log and then the metrics
+    /// finds it there.
+    pub(super) fn conclude(&self, past: Past, failed: usize, cut: Option<Why>) {
+        let live = Arc::clone(&past.live);
+        let (kind, name, status, took) = (live.kind, &live.entry, past.status, past.took);
+        if past.verified {
             self.metrics.active(kind, -1);
             self.metrics.observe_duration(kind, took.as_secs_f64());
         }
+        if let Some(why) = cut {
+            self.metrics.add(&CUT_SHORT, &[kind, why.name()], 1.0);
+        }
         self.metrics.count(kind, status);
         self.metrics.reverts_failed(kind, failed);
-        let past = Past { live: Arc::clone(live), status, reason, took, verified, reverted: failed == 0 };
+        if let Some(seat) = &self.seat {
+            seat.ended(&past, failed, cut);
+        }
         self.event("outcome", |line| outcome_members(line, &past));
         let reason = past.reason.clone().unwrap_or_default();
         self.board.end(past);
         match status {
             Status::Success => {
-                let cut = early.map(|why| format!(", {why}")).unwrap_or_default();
-                log::info!("{name}: success after {:.3} s, all reverted{cut}", took.as_secs_f64());
+                let early = if reason.is_empty() { "" } else { ", " };
+                log::info!("{name}: success after {:.3} s, all reverted{early}{reason}", took.as_secs_f64());
             }
-            Status::Skipped if run.dry_run && reason != "dry run" => log::warn!("{name}: {reason}"),
-            Status::Skipped if run.dry_run => {}
+            Status::Skipped if reason.starts_with("dry run:") => log::warn!("{name}: {reason}"),
+            Status::Skipped if reason == "dry run" => {}
+            Status::Skipped if reason.starts_with("dry run;") => log::info!("{name}: {reason}"),
             Status::Skipped => log::info!("{name}: skipped: {reason}"),
             Status::Failed => log::error!("{name}: failed: {reason}"),
         }
-        status
     }
 }

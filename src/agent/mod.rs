@@ -7,6 +7,7 @@ pub mod audit;
 mod control;
 mod gone;
 mod halt;
+mod hand;
 mod injector;
 pub mod look;
 mod prepare;
@@ -15,7 +16,11 @@ mod reload;
 mod roll;
 mod times;
 
-pub use injector::{End, Injector, Run};
+pub use hand::{Found, Seat, register};
+pub use injector::{End, Injector, Run, Why, set_why};
+
+/// The entry that faults by hand belong to.
+pub const INJECT: &str = "inject";
 
 use crate::agent::audit::Audit;
 use crate::board::Board;
@@ -30,7 +35,8 @@ use crate::steady::Steady;
 use crate::text::json::Object;
 use control::Control;
 use halt::Halts;
-use injector::{Running, Why};
+use hand::Hands;
+use injector::Running;
 use readiness::Readiness;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
@@ -68,6 +74,8 @@ pub struct Agent {
     decider: Decider,
     halts: Halts,
     running: Vec<Running>,
+    /// Who injects by hand.
+    hands: Hands,
     times: Times,
     /// What was last said about a config that cannot be used.
     refused: Option<String>,
@@ -106,6 +114,7 @@ impl Agent {
             decider: Decider::default(),
             halts: Halts::default(),
             running: Vec::new(),
+            hands: Hands::default(),
             times,
             refused: None,
             idle: unusable.is_some(),
@@ -132,6 +141,7 @@ impl Agent {
         let proc = &self.injector.host.proc;
         let mut control = Control::new(self.source.as_deref(), &self.config.agent, proc)?;
         self.prepare();
+        self.hands.listen(self.config.agent.metrics.port);
         self.look_around();
         self.probe();
         self.times = Times::new(self.config.agent.interval);
@@ -151,8 +161,11 @@ impl Agent {
                     self.times = self.times.rebase(tick, interval);
                 }
             }
+            self.hear(tick.saturating_sub(1));
             // A tick waits for the answers that may forbid its faults; nothing else does.
             if due && asked && control.is_answered() {
+                self.hands.listen(self.config.agent.metrics.port);
+                self.hands.open();
                 self.tick(tick);
                 tick = self.times.next(tick);
                 (due, asked) = (false, false);
@@ -160,7 +173,7 @@ impl Agent {
             let next = self.times.when(tick);
             self.injector.board.set_tick(tick.saturating_sub(1), next, self.resting());
             if let Some(steady) = &self.steady {
-                steady.busy(!self.running.is_empty());
+                steady.busy(!self.running.is_empty() || self.hands.active() > 0);
             }
             if stop.is_cancelled() {
                 return Ok(self.stop());
@@ -171,15 +184,17 @@ impl Agent {
                 starting -= 1;
                 image::give_back();
             }
-            let until = next.filter(|_| !due).into_iter().chain(control.until()).min();
+            let until =
+                next.filter(|_| !due).into_iter().chain(control.until()).chain(self.hands.deadline()).min();
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             let files = control.files().map_or(-1, |fd| fd.as_raw_fd());
-            let mut rows = [
+            let mut rows = vec![
                 poll::row(stop.as_fd().as_raw_fd(), libc::POLLIN),
                 poll::row(control.bell().as_raw_fd(), libc::POLLIN),
                 poll::row(files, libc::POLLIN),
                 poll::row(self.injector.ended.as_fd().as_raw_fd(), libc::POLLIN),
             ];
+            rows.extend(self.hands.rows());
             // A failure (no memory) is as good as nothing to tell: the loop looks at everything anyway.
             _ = poll::poll(&mut rows, left);
             if stop.is_cancelled() {
@@ -230,26 +245,34 @@ impl Agent {
     /// Ends every injection and waits until each has reverted what it did.
     fn stop(mut self) -> bool {
         self.end(Why::Stop, |_| true);
+        self.hands.end(Why::Stop);
         let deadline = Instant::now() + STOP_LIMIT;
         loop {
             self.injector.ended.clear();
             self.reap();
+            self.hear(0);
             let left = deadline.saturating_duration_since(Instant::now());
-            if self.running.is_empty() || left.is_zero() {
+            if (self.running.is_empty() && self.hands.active() == 0) || left.is_zero() {
                 break;
             }
-            let _ = poll::readable(&[Some(self.injector.ended.as_fd())], Some(left));
+            let mut rows = vec![poll::row(self.injector.ended.as_fd().as_raw_fd(), libc::POLLIN)];
+            rows.extend(self.hands.rows());
+            let _ = poll::poll(&mut rows, Some(left));
         }
         for run in &self.running {
             let name = run.entry.name();
             log::error!("{name}: did not end within {} s; left to the guard", STOP_LIMIT.as_secs());
         }
+        let by_hand = self.hands.active();
+        if by_hand > 0 {
+            log::error!("{by_hand} faults by hand did not end; left to their processes and guards");
+        }
         let all = self.running.is_empty();
         if all {
             self.injector.guard.close();
         }
-        self.injector.event("stop", |line| _ = line.truth("reverted", all));
-        all
+        self.injector.event("stop", |line| _ = line.truth("reverted", all && by_hand == 0));
+        all && by_hand == 0
     }
 
     /// Where the audit trail goes from now on.

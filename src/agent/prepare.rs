@@ -12,7 +12,7 @@ impl Agent {
         let Config { agent, entries, hash, .. } = &self.config;
         let injector = &self.injector;
         for entry in entries.iter().filter(|entry| entry.enabled) {
-            injector.metrics.register(entry.kind.name);
+            injector.register(entry.kind.name);
             for (family, labels) in entry.failure.iter().flat_map(|failure| failure.series()) {
                 injector.metrics.touch(family, labels);
             }

@@ -58,6 +58,7 @@ fn look(injector: &Injector, entries: &[Arc<Entry>], dry_run: bool) {
     let ready = found.into_iter().map(|one| Ready {
         entry: one.name.to_owned(),
         kind: one.failure_type,
+        looked: one.looked,
         what: one.result.map_err(|error| error.to_string()),
     });
     injector.board.set_ready(ready.collect());

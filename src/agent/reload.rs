@@ -52,7 +52,10 @@ impl Agent {
         // What was meant to be harmless from now on must not go on.
         let all = new.agent.dry_run != old.agent.dry_run;
         let kept = |entry: &Entry| !all && new.entries.iter().any(|other| is_same(entry, other));
-        let ended = self.end(Why::Reload, |entry| !kept(entry));
+        let mut ended = self.end(Why::Reload, |entry| !kept(entry));
+        if all {
+            ended += self.hands.end(Why::Reload);
+        }
         self.keep_entries();
         self.seed = self.config.agent.seed.unwrap_or(self.seed);
         self.refused = None;
@@ -70,6 +73,7 @@ impl Agent {
             self.open_audit();
         }
         self.announce();
+        self.hands.listen(self.config.agent.metrics.port);
         match first {
             true => self.prepare(),
             false => self.ensure_guard(),

@@ -27,7 +27,7 @@ impl Agent {
     pub(super) fn roll(&mut self, entry: &Arc<Entry>, moment: Moment) {
         let busy = self.running.iter().any(|run| run.entry.name() == entry.name());
         let limits = &self.config.agent.limits;
-        let active = self.running.len();
+        let active = self.running.len() + self.hands.active();
         let verdict = self.decider.decide(self.seed, &entry.rule, limits, moment, busy, active);
         let (name, tick) = (entry.name(), moment.tick);
         match verdict {

@@ -29,6 +29,11 @@ impl Times {
         Moment { tick, at: self.before.saturating_add(after), unix }
     }
 
+    /// The time since the agent's start.
+    pub(super) fn now(&self) -> Duration {
+        self.before.saturating_add(self.start.elapsed())
+    }
+
     /// The first tick that is still to come, after `tick`: one that was missed (a stopped or starved agent) is
     /// left out, never repeated, and the others keep their times.
     pub(super) fn next(&self, tick: u64) -> u64 {

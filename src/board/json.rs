@@ -65,7 +65,11 @@ fn probe((name, state): &(String, State)) -> String {
 
 fn ready(ready: &Ready) -> String {
     let mut object = Object::new();
-    object.text("entry", &ready.entry).text("type", ready.kind).truth("ready", ready.what.is_ok());
+    object.text("entry", &ready.entry).text("type", ready.kind);
+    match ready.looked {
+        true => object.truth("ready", ready.what.is_ok()),
+        false => object.raw("ready", "null"),
+    };
     match &ready.what {
         Ok(what) => object.text("what", what),
         Err(why) => object.text("why", why),
@@ -82,6 +86,7 @@ fn outcome(past: &Past) -> String {
 /// `lists` are victims and commands.
 fn who(object: &mut Object, live: &Live, lists: &[Vec<String>; 2]) {
     object.text("entry", &live.entry).text("type", live.kind).whole("tick", live.tick);
+    object.optional("by", live.by_hand.then_some("inject"));
     object.text("started", &timestamp(live.started)).text("what", &live.plan);
     for (name, list) in ["victims", "tc"].into_iter().zip(lists) {
         object.texts(name, list.iter().map(String::as_str));
@@ -97,6 +102,7 @@ fn members(object: &mut Object, past: &Past, lists: &[Vec<String>; 2]) {
     who(object, &past.live, lists);
     object.text("status", past.status.name()).optional("reason", past.reason.as_deref());
     object.truth("verified", past.verified).truth("reverted", past.reverted);
+    object.number("held_seconds", past.held.map_or(f64::NAN, |held| held.as_secs_f64()));
     object.number("duration_seconds", past.took.as_secs_f64());
 }
 
@@ -144,6 +150,7 @@ mod tests {
         board.set_ready(vec![Ready {
             entry: "n".to_owned(),
             kind: "network",
+            looked: true,
             what: Err("no \"eth0\"".into()),
         }]);
         let running = live("now", 7);

@@ -60,6 +60,8 @@ pub struct Ready {
     pub entry: String,
     /// Its type.
     pub kind: &'static str,
+    /// Whether that was looked at; a dry run does not make the kernel load modules.
+    pub looked: bool,
     /// What it would do, or why it cannot.
     pub what: Result<String, String>,
 }
@@ -71,6 +73,8 @@ pub struct Live {
     pub entry: String,
     /// Its type.
     pub kind: &'static str,
+    /// Whether another process injects it, by `chaos-agent inject`, and not the dice.
+    pub by_hand: bool,
     /// The tick that started it.
     pub tick: u64,
     /// What it does.
@@ -93,6 +97,12 @@ impl Live {
         let active = *self.active.lock().unwrap_or_else(PoisonError::into_inner);
         active.map(|since| self.duration.saturating_sub(since.elapsed()))
     }
+
+    /// How long the fault is in force; `None` before it is.
+    pub fn held(&self) -> Option<Duration> {
+        let active = *self.active.lock().unwrap_or_else(PoisonError::into_inner);
+        active.map(|since| since.elapsed())
+    }
 }
 
 /// An injection that ended.
@@ -106,6 +116,8 @@ pub struct Past {
     pub reason: Option<String>,
     /// From start to end.
     pub took: Duration,
+    /// How long it was in force, its revert included; `None` where it never was.
+    pub held: Option<Duration>,
     /// Whether the fault was verified and in force.
     pub verified: bool,
     /// Whether all of it was taken back.
@@ -305,6 +317,7 @@ mod tests {
         Arc::new(Live {
             entry: entry.to_owned(),
             kind: "cpu",
+            by_hand: false,
             tick,
             plan: "burns 1 of 2 allowed CPU cores".to_owned(),
             started: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
@@ -318,7 +331,8 @@ mod tests {
     pub(super) fn past(entry: &str, tick: u64, status: Status, reason: Option<&str>) -> Past {
         let reason = reason.map(str::to_owned);
         let took = Duration::from_millis(1500);
-        Past { live: live(entry, tick), status, reason, took, verified: true, reverted: true }
+        let held = Some(Duration::from_secs(1));
+        Past { live: live(entry, tick), status, reason, took, held, verified: true, reverted: true }
     }
 
     #[test]
@@ -381,7 +395,7 @@ mod tests {
             board.end(past(&long, 1, Status::Failed, Some(&long)));
         }
         board.set_reload_error(&long);
-        let ready = |_| Ready { entry: String::new(), kind: "cpu", what: Err(long.clone()) };
+        let ready = |_| Ready { entry: String::new(), kind: "cpu", looked: true, what: Err(long.clone()) };
         board.set_ready((0..1200).map(ready).collect());
         let state = board.lock();
         let facts = |live: &Live| -> usize {

@@ -50,6 +50,7 @@ impl Board {
         }
         for (index, ready) in state.ready.iter().enumerate() {
             let (word, text) = match &ready.what {
+                Ok(what) if !ready.looked => ("not looked at", what),
                 Ok(what) => ("ready", what),
                 Err(why) => ("NOT READY", why),
             };
@@ -86,7 +87,7 @@ fn active(out: &mut String, live: &Live) {
         Some(_) => "in force".to_owned(),
         None => format!("under way for {:.1} s", live.since.elapsed().as_secs_f64()),
     };
-    _ = writeln!(out, "  {} ({}): {}; {left}", live.entry, live.kind, live.plan);
+    _ = writeln!(out, "  {} ({}{}): {}; {left}", live.entry, live.kind, by_hand(live), live.plan);
     for (list, word) in live.facts.get(SHOWN_ACTIVE).iter().zip(["victim ", ""]) {
         for line in &list.lines {
             _ = writeln!(out, "    {word}{line}");
@@ -97,13 +98,18 @@ fn active(out: &mut String, live: &Live) {
     }
 }
 
+fn by_hand(live: &Live) -> &'static str {
+    if live.by_hand { ", by hand" } else { "" }
+}
+
 fn outcome(past: &Past) -> String {
     let live = &past.live;
     let mut line = format!(
-        "  {} tick {} {}: {} after {:.3} s",
+        "  {} tick {} {}{}: {} after {:.3} s",
         timestamp(live.started),
         live.tick,
         live.entry,
+        by_hand(live),
         past.status.name(),
         past.took.as_secs_f64()
     );

@@ -267,7 +267,7 @@ mod tests {
             ("inject process action=", "action=kill action=pause action=signal"),
             ("inject memory keep_resident=f", "keep_resident=false"),
             ("inject memory mb=", ""),
-            ("inject gpu ", "--for --seed --dry-run --help"),
+            ("inject gpu ", "--for --seed --dry-run --force --with-stdin --config --port --help"),
             ("tc qdisc ", ""),
             ("nothing ", ""),
         ] {

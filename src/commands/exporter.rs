@@ -8,7 +8,7 @@ use crate::config;
 use crate::error::{Context, Error, Result};
 use crate::settings::{self, Report, Section};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The exporter's port where no config says another.
@@ -118,17 +118,49 @@ impl<'a> Asking<'a> {
         };
         Ok((place, String::new()))
     }
+
+    /// What the config that `run` would take says about the agent, whatever else is wrong in it; the default without one.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no YAML.
+    pub fn found(&self) -> Result<Known> {
+        let mut known = match config::place(self.config) {
+            None => Known { exporter: everywhere(), halt: false, halt_file: None },
+            Some(path) => known(&look::read(&path, READING)?)
+                .ok_or_else(|| Error::Config(format!("{} cannot be read as a config", path.display())))?,
+        };
+        known.exporter.port = self.port.unwrap_or(known.exporter.port);
+        Ok(known)
+    }
+}
+
+/// How an agent is reached, and when it rests.
+pub struct Known {
+    /// `agent.metrics`; the port is that by which the agent is known, whether its exporter is enabled or not.
+    pub exporter: config::Metrics,
+    /// `agent.halt`.
+    pub halt: bool,
+    /// `agent.halt_file`.
+    pub halt_file: Option<PathBuf>,
 }
 
 /// `agent.metrics` of a config, whatever else is wrong in it: an agent that runs keeps its old config when a new
 /// one is bad, and must not be taken for dead because of that; one that rests on a bad config serves there.
 /// `None` for what is no YAML at all: then the agent that rests serves [`everywhere`].
 pub fn exporter(bytes: &[u8]) -> Option<config::Metrics> {
+    known(bytes).map(|known| known.exporter)
+}
+
+/// The same with what halts the agent.
+fn known(bytes: &[u8]) -> Option<Known> {
     let mut report = Report::default();
     let tree = settings::decode(bytes, &mut report).and_then(|text| settings::parse(&text, &mut report))?;
     let mut top = Section::top(&tree, &mut report, config::TOP);
-    let mut exporter = everywhere();
+    let mut known = Known { exporter: everywhere(), halt: false, halt_file: None };
     top.child("agent", |agent| {
+        known.halt = agent.boolean("halt");
+        known.halt_file = agent.text("halt_file").map(PathBuf::from);
+        let exporter = &mut known.exporter;
         agent.child("metrics", |section| {
             exporter.enabled = section.boolean("enabled");
             exporter.address =
@@ -137,7 +169,7 @@ pub fn exporter(bytes: &[u8]) -> Option<config::Metrics> {
             Some(())
         })
     });
-    Some(exporter)
+    Some(known)
 }
 
 /// Where an agent serves that knows of no other place.

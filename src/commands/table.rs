@@ -201,7 +201,7 @@ pub static COMMANDS: &[Command] = &[
     },
     Command {
         name: "inject",
-        about: "one fault now, reverted at its end or by Ctrl-C; exit 0 done, 1 failed, 2 nothing to do, 130 stopped",
+        about: "one fault now, reverted at its end or by Ctrl-C; exit 0 done, 1 failed, 2 nothing to do, 130 ended early",
         items: &[
             &Item::word(One, "TYPE", Kind::Failure, "a type of failure"),
             &Item::word(
@@ -213,8 +213,17 @@ pub static COMMANDS: &[Command] = &[
             &Item::option("--for", "TIME", Kind::Time, "how long it holds").or("30s"),
             &Item::option("--seed", "N", Kind::Number(0, u64::MAX), "seed of what it picks").or("random"),
             &Item::option("--dry-run", "", Kind::Flag, "check and describe it only"),
+            &Item::option(
+                "--force",
+                "",
+                Kind::Flag,
+                "insist where the agent that runs here, or its halt file, says no",
+            ),
+            &Item::option("--with-stdin", "", Kind::Flag, "end it when standard input, a pipe, is closed"),
+            &CONFIG,
+            &PORT,
         ],
-        apart: &[],
+        apart: &[WHOM],
         run: inject::run,
     },
     Command {

@@ -471,6 +471,51 @@ fn the_help_of_a_kind_has_its_keys_within_a_terminal() {
 }
 
 #[test]
+fn one_wrong_value_hides_no_other_problem() {
+    for (entry, wanted) in [
+        ("type: memory, mb: 1Gi, percent: 5", &["mb: \"1Gi\" is not allowed", "stands beside `mb`"][..]),
+        ("type: memory, mb: 1Gi, percent: 0", &["mb: \"1Gi\"", "stands beside", "percent: 0 is not allowed"]),
+        ("type: disk, path: 5, mb: x, percent: 3", &["path: 5", "mb: \"x\"", "stands beside"]),
+        ("type: process, target_name: myapp, pick: all, count: []", &["count: "]),
+        ("type: process, target_name: myapp, signal: [HUP, TERM]", &["signal: a list of 2 is not allowed"]),
+        (
+            "type: network, interface: 3, interfaces: [a]",
+            &["interface: 3 stands", "interface: 3 is not allowed"],
+        ),
+        (
+            "type: tpyo, enabled: 5, probability: 7",
+            &["enabled: 5", "probability: 7", "no type|is not a type"],
+        ),
+    ] {
+        let text = format!("failures: {{a: {{{entry}}}}}");
+        let said = parse("f", text.as_bytes(), KINDS).err().unwrap().to_string();
+        for words in wanted {
+            assert!(words.split('|').any(|words| said.contains(words)), "{entry}: no {words} in {said}");
+        }
+        assert!(said.lines().count() <= 3, "{said}");
+    }
+}
+
+#[test]
+fn the_effective_config_shows_the_values_that_hold() {
+    let shown = |entry: &str| {
+        let text = format!("failures: {{a: {{{entry}}}}}");
+        let effective = real(&text).effective;
+        assert_eq!(real(&effective).effective, effective);
+        effective
+    };
+    let kill = shown("type: process, target_name: myapp");
+    assert!(kill.contains("\n    count: 1\n") && kill.contains("\n    signal: TERM\n"), "{kill}");
+    assert!(shown("type: process, target_name: myapp, signal: 9").contains("\n    signal: 9\n"));
+    let pause = shown("type: process, target_name: myapp, action: pause, duration_seconds: 5");
+    assert!(pause.contains("\n    signal: null\n"), "{pause}");
+    let all = shown("type: process, target_name: myapp, pick: all");
+    assert!(!all.contains("\n    count:"), "{all}");
+    let io = shown("type: disk, path: /data, action: io, read_mb_per_s: 3");
+    assert!(io.contains("write_mb_per_s: 0\n") && io.contains("fsync_per_s: 0\n"), "{io}");
+}
+
+#[test]
 fn a_mistyped_key_is_told_with_its_nearest_wherever_it_is_read() {
     for (entry, wanted) in [
         ("type: memory, precent: 50", "did you mean percent?"),

@@ -147,20 +147,29 @@ impl Decider {
         if rule.probability.is_some_and(|probability| roll.value >= probability) {
             return Verdict::No(roll);
         }
-        if limits.max_concurrent.is_some_and(|most| active >= most) {
-            return Verdict::Skip(roll, Limit::Concurrent);
-        }
-        if let Some(most) = limits.per_hour {
-            while self.recent.front().is_some_and(|start| *start + HOUR <= moment.at) {
-                self.recent.pop_front();
-            }
-            if self.recent.len() >= most {
-                return Verdict::Skip(roll, Limit::PerHour);
-            }
-            self.recent.push_back(moment.at);
+        if let Some(limit) = self.admit(limits, moment.at, active, false) {
+            return Verdict::Skip(roll, limit);
         }
         self.started += 1;
         Verdict::Inject(roll)
+    }
+
+    /// The limit that forbids another injection at this time since the start. If none does, or with `forced`, it counts
+    /// as begun.
+    pub fn admit(&mut self, limits: &Limits, at: Duration, active: usize, forced: bool) -> Option<Limit> {
+        let mut reached = limits.max_concurrent.filter(|most| active >= *most).map(|_| Limit::Concurrent);
+        if let Some(most) = limits.per_hour {
+            while self.recent.front().is_some_and(|start| *start + HOUR <= at) {
+                self.recent.pop_front();
+            }
+            if self.recent.len() >= most {
+                reached = reached.or(Some(Limit::PerHour));
+            }
+            if reached.is_none() || forced {
+                self.recent.push_back(at);
+            }
+        }
+        reached
     }
 
     /// Whether this entry was not hit in this minute before; from now on it was.
@@ -198,6 +207,12 @@ mod tests {
         Moment { tick, at: Duration::from_secs(10 * tick), unix }
     }
 
+    impl Verdict {
+        fn limit(self) -> Option<Limit> {
+            if let Verdict::Skip(_, limit) = self { Some(limit) } else { None }
+        }
+    }
+
     fn verdicts(rule: &Rule, limits: &Limits, ticks: u64) -> Vec<Verdict> {
         let mut decider = Decider::default();
         (0..ticks).map(|tick| decider.decide(7, rule, limits, at(tick), false, 0)).collect()
@@ -228,6 +243,24 @@ mod tests {
         let hits: Vec<_> = (0..724).filter(|at| matches!(verdicts[*at], Verdict::Inject(_))).collect();
         assert_eq!(hits, [0, 1, 2, 360, 361, 362, 720, 721, 722], "a start counts for 3600 s");
         assert!(matches!(verdicts[3], Verdict::Skip(_, Limit::PerHour)));
+    }
+
+    #[test]
+    fn what_others_inject_takes_a_place_too() {
+        let limits = Limits { max_concurrent: Some(2), per_hour: Some(2), ..Limits::default() };
+        let mut decider = Decider::default();
+        let mut admit = |at, active, forced| decider.admit(&limits, Duration::from_secs(at), active, forced);
+        assert_eq!(admit(0, 2, false), Some(Limit::Concurrent));
+        assert_eq!(admit(0, 1, false), None);
+        // Who insists is told, and counted.
+        assert_eq!(admit(1, 2, true), Some(Limit::Concurrent));
+        assert_eq!(admit(2, 0, false), Some(Limit::PerHour));
+        assert_eq!(admit(3600, 0, false), None);
+        assert_eq!(
+            decider.decide(7, &rule(Some(1.0)), &limits, at(360), false, 0).limit(),
+            Some(Limit::PerHour)
+        );
+        assert_eq!(decider.started(), 0);
     }
 
     #[test]

@@ -78,6 +78,8 @@ pub struct Readiness<'a> {
     pub failure_type: &'static str,
     /// The entry's name.
     pub name: &'a str,
+    /// Whether all was looked at that decides about it.
+    pub looked: bool,
     /// What an injection would do now, or why there would be none.
     pub result: Result<String>,
 }
@@ -88,6 +90,7 @@ pub fn readiness<'a>(subjects: &[Subject<'a>], host: &Host) -> Vec<Readiness<'a>
     let ask = |(failure_type, name, failure): &Subject<'a>| Readiness {
         failure_type,
         name,
+        looked: true,
         result: failure.ready(host),
     };
     subjects.iter().map(ask).collect()
@@ -95,29 +98,34 @@ pub fn readiness<'a>(subjects: &[Subject<'a>], host: &Host) -> Vec<Readiness<'a>
 
 /// Asks them only what can be known without the kernel doing anything for it, such as loading a module.
 pub fn glance<'a>(subjects: &[Subject<'a>], host: &Host) -> Vec<Readiness<'a>> {
-    let look = |(failure_type, name, failure): &Subject<'a>| Readiness {
-        failure_type,
-        name,
-        result: failure.check(host).map(|()| failure.describe(host)),
+    let look = |(failure_type, name, failure): &Subject<'a>| {
+        let looked = !failure.asks_kernel();
+        let result = match looked {
+            true => failure.ready(host),
+            false => failure.check(host).map(|()| failure.describe(host)),
+        };
+        // What cannot even be begun with needs no closer look.
+        Readiness { failure_type, name, looked: looked || result.is_err(), result }
     };
     subjects.iter().map(look).collect()
 }
 
-/// Logs a line for each, and shows in the metrics whether all of a type are ready. Types that are not among them
-/// vanish from there.
+/// Logs a line for each, and shows in the metrics whether all of a type are ready. Types that are not among them,
+/// or of which none was looked at, vanish from there.
 pub fn publish(readiness: &[Readiness<'_>], metrics: &Metrics) {
     for kind in KINDS {
-        let mut of_kind = readiness.iter().filter(|one| one.failure_type == kind.name).peekable();
-        match of_kind.peek() {
-            None => metrics.forget(&READY, &[kind.name]),
-            Some(_) => {
-                let all = of_kind.all(|one| one.result.is_ok());
-                metrics.set(&READY, &[kind.name], f64::from(all));
-            }
+        let of_kind = || readiness.iter().filter(|one| one.failure_type == kind.name);
+        match of_kind().all(|one| one.result.is_ok()) {
+            // Nothing is known, for there is none or nobody looked.
+            true if of_kind().all(|one| !one.looked) => metrics.forget(&READY, &[kind.name]),
+            all => metrics.set(&READY, &[kind.name], f64::from(all)),
         }
     }
-    for Readiness { name, result, .. } in readiness {
+    for Readiness { name, looked, result, .. } in readiness {
         match result {
+            Ok(plan) if !*looked => {
+                log::info!("{name}: not looked at in a dry run, chaos-agent doctor does: {plan}");
+            }
             Ok(plan) => log::info!("{name}: ready: {plan}"),
             Err(error) => log::warn!("{name}: not ready: {error}"),
         }
@@ -181,6 +189,31 @@ mod tests {
 
     struct Fault(Option<&'static str>);
 
+    /// Something that only the kernel knows.
+    struct Deep(Option<&'static str>);
+
+    impl Failure for Deep {
+        fn check(&self, host: &Host) -> Result<()> {
+            Fault(self.0).check(host)
+        }
+
+        fn describe(&self, host: &Host) -> String {
+            Fault(self.0).describe(host)
+        }
+
+        fn ready(&self, _: &Host) -> Result<String> {
+            Err(Error::refused("no module"))
+        }
+
+        fn asks_kernel(&self) -> bool {
+            true
+        }
+
+        fn inject(&self, _: &Injection<'_>) -> Result<Outcome> {
+            Ok(Outcome::Success)
+        }
+    }
+
     impl Failure for Fault {
         fn check(&self, _: &Host) -> Result<()> {
             self.0.map_or(Ok(()), |why| Err(Error::refused(why)))
@@ -193,6 +226,27 @@ mod tests {
         fn inject(&self, _: &Injection<'_>) -> Result<Outcome> {
             Ok(Outcome::Success)
         }
+    }
+
+    #[test]
+    fn what_a_glance_cannot_tell_is_not_called_ready() {
+        let (deep, wrong) = (Deep(None), Deep(Some("no such interface")));
+        let subjects: [Subject<'_>; 2] = [("network", "a", &deep), ("network", "b", &wrong)];
+        let found = glance(&subjects, &Host::default());
+        let told: Vec<_> = found.iter().map(|one| (one.looked, one.result.is_ok())).collect();
+        assert_eq!(told, [(false, true), (true, false)]);
+        let shown = |found: &[Readiness<'_>]| {
+            let metrics = Metrics::new("0", 0);
+            publish(found, &metrics);
+            let mut out = Vec::new();
+            metrics.render(&mut out);
+            let text = String::from_utf8(out).unwrap();
+            text.lines().find(|line| line.starts_with("chaos_failure_ready{")).map(str::to_owned)
+        };
+        assert_eq!(shown(&found[..1]), None);
+        assert_eq!(shown(&found).as_deref(), Some("chaos_failure_ready{failure_type=\"network\"} 0"));
+        let close = readiness(&subjects[..1], &Host::default());
+        assert_eq!(shown(&close).as_deref(), Some("chaos_failure_ready{failure_type=\"network\"} 0"));
     }
 
     #[test]

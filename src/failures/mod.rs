@@ -78,6 +78,17 @@ pub trait Failure: Send + Sync {
         Ok(self.describe(host))
     }
 
+    /// Whether [`Failure::ready`] may make the kernel load a module, so that a dry run does not ask it.
+    fn asks_kernel(&self) -> bool {
+        false
+    }
+
+    /// Why an injection now would have nothing to do; `None` if it would. Touches nothing.
+    fn nobody(&self, host: &Host) -> Option<String> {
+        let _ = host;
+        None
+    }
+
     /// Why nobody can tell yet whether an injection could work, and what is known before; `None` where
     /// [`Failure::ready`] tells. Touches nothing.
     fn untold(&self, host: &Host) -> Option<String> {

@@ -83,14 +83,34 @@ impl Section<'_> {
         true
     }
 
-    /// Ends the reading without a word about keys that are not known: for a section of unknown kind.
+    /// Ends the reading without a word about keys that are not known: for a section of unknown kind. What is declared
+    /// is judged all the same.
     pub fn abandon(&mut self) {
+        self.judge_the_rest();
         self.pairs = &[];
     }
 
-    /// Ends the reading: every key that is neither declared nor was asked for is a problem. Returns every key that
-    /// was asked for with its effective value, in the order of asking.
-    pub fn finish(self) -> Vec<Pair> {
+    /// What is there and was not asked for, because something else was wrong with the section or spoke against it, is
+    /// judged all the same: a wrong value must not wait until the first problem is mended.
+    fn judge_the_rest(&mut self) {
+        for declared in self.keys.clone() {
+            let Some(given) = self.value(declared.name) else { continue };
+            let fits = match given {
+                _ if self.known.iter().any(|known| known.key == declared.name) => continue,
+                Value::Map(_) if declared.kind == b'm' => continue,
+                Value::List(_) if declared.kind == b'i' => continue,
+                given => declared.take(given),
+            };
+            if matches!(fits, Value::Null) {
+                self.mismatch(declared.name, &declared.wanted());
+            }
+        }
+    }
+
+    /// Ends the reading: every key that is neither declared nor was asked for is a problem, and so is a value that its key
+    /// does not allow. Returns every key that was asked for with its effective value, in the order of asking.
+    pub fn finish(mut self) -> Vec<Pair> {
+        self.judge_the_rest();
         let declared = self.keys.iter().map(|key| key.name).filter(|name| !name.contains('.'));
         let mut names: Vec<&str> = declared.collect();
         for known in &self.known {

@@ -166,7 +166,12 @@ impl<'a> Section<'a> {
 
     /// A `Scalar`.
     pub fn scalar(&mut self, key: &str) -> Option<Scalar> {
-        match self.read(key, None) {
+        self.scalar_or(key, None)
+    }
+
+    /// A `Scalar` with another default than the declared one; an empty one is none.
+    pub fn scalar_or(&mut self, key: &str, default: Option<&str>) -> Option<Scalar> {
+        match self.read(key, default) {
             Value::Text(text) => Some(Scalar::Text(text)),
             value => number(&value).map(Scalar::Number),
         }

@@ -10,12 +10,12 @@ pub use probe::{KEYS, Probe, read};
 use crate::cancel::{Cancel, Waited};
 use crate::error::{Context, Result};
 use crate::exporter::metrics::{Family, Metrics};
-use crate::linux::sys::event::EventFd;
+use crate::linux::sys::{self, event::EventFd};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 /// Room for a piece of an answer, path buffers and log formatting.
@@ -174,9 +174,8 @@ impl Steady {
         }
         if !self.shared.probes.is_empty() {
             let shared = Arc::clone(&self.shared);
-            let thread = thread::Builder::new().name("steady".to_owned()).stack_size(STACK);
-            self.thread =
-                Some(thread.spawn(move || shared.run()).doing("start", "the thread of the probes")?);
+            let thread = sys::thread::spawn("steady", STACK, Box::new(move || shared.run()));
+            self.thread = Some(thread.doing("start", "the thread of the probes")?);
         }
         Ok(())
     }

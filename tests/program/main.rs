@@ -9,6 +9,7 @@ mod config;
 mod disk;
 mod doctor;
 mod guard;
+mod hand;
 mod hang;
 mod hostile;
 mod http;

@@ -403,8 +403,10 @@ fn outside_of_its_schedule_nothing_is_rolled() {
     assert_eq!(agent.stop().0, 0);
 }
 
+/// With a port that no agent has: others may run beside this test.
 fn inject(words: &[&str]) -> (i32, String, String) {
-    let done = run(&[&["inject"], words].concat(), Path::new("/"));
+    let port = free_port().to_string();
+    let done = run(&[&["inject", "--port", &port], words].concat(), Path::new("/"));
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (done.status.code().unwrap_or(-1), text(done.stdout), text(done.stderr))
 }
@@ -420,7 +422,9 @@ fn one_fault_by_hand_says_by_its_exit_code_what_happened() {
     let (code, out, _) = inject(&["memory", "mb=1", "--dry-run"]);
     assert!(code == 0 && out.contains("dry run: fills 1 MiB"), "{out}");
     let (code, out, _) = inject(&["memory", "mb=1048576", "--dry-run"]);
-    assert!(code == 2 && out.contains("this would fail"), "{out}");
+    assert!(code == 1 && out.contains("this would fail"), "{out}");
+    let (code, out, _) = inject(&["process", "match={exact_name: no-such-process}", "--dry-run"]);
+    assert!(code == 2 && out.contains("nothing to do: no process"), "{out}");
 }
 
 #[test]
@@ -453,7 +457,9 @@ fn one_fault_by_hand_is_reverted_when_it_is_interrupted() {
     for (signal, code) in [(libc::SIGINT, Some(130)), (libc::SIGTERM, Some(130)), (libc::SIGKILL, None)] {
         wait('S');
         let mut command = Command::new(binary());
+        let port = free_port().to_string();
         command.args(["inject", "process", "target_name=sleep 1000.9375", "action=pause", "--for", "1h"]);
+        command.args(["--port", &port]);
         let mut child = Running(command.stdout(Stdio::null()).spawn().unwrap());
         wait('T');
         kill(child.pid(), signal);

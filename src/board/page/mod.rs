@@ -150,9 +150,10 @@ fn fault(page: &mut Html, live: &Live, now: SystemTime) {
         }
         None => format!("being set up for {}", span(live.since.elapsed())),
     };
+    let kind = live.kind.to_owned() + if live.by_hand { ", by hand" } else { "" };
     page.put(
         "<div class=\"fault\"><h2>$ <small>$</small></h2>\n<p><b>$</b></p>\n<p>$</p>\n",
-        &[&live.entry, live.kind, &left, &live.plan],
+        &[&live.entry, &kind, &left, &live.plan],
     );
     let [victims, commands] = live.facts.get(VICTIMS);
     page.list("<p><small>victim</small> $</p>\n", VICTIMS, &victims.lines, victims.all);
@@ -188,6 +189,7 @@ fn readiness(page: &mut Html, state: &State) {
     let mut rows = Vec::with_capacity(state.ready.len());
     for ready in &state.ready {
         let (class, verdict, text) = match &ready.what {
+            Ok(what) if !ready.looked => ("", "not looked at", what),
             Ok(what) => ("success", "ready", what),
             Err(why) => ("failed", "NOT READY", why),
         };

@@ -151,7 +151,7 @@ fn what_keeps_the_dice_from_rolling_is_told() {
 #[test]
 fn readiness_has_its_reasons() {
     let board = Board::default();
-    let ready = |entry: &str, what| Ready { entry: entry.to_owned(), kind: "network", what };
+    let ready = |entry: &str, what| Ready { entry: entry.to_owned(), kind: "network", looked: true, what };
     board.set_ready(vec![
         ready("good", Ok("delays eth0".to_owned())),
         ready("bad", Err("CAP_NET_ADMIN is missing".to_owned())),
@@ -193,7 +193,7 @@ fn whatever_stands_in_it_stays_text_and_below_what_the_server_sends() {
     board.set_ready(
         entries
             .iter()
-            .map(|entry| Ready { entry: entry.clone(), kind: "cpu", what: Err(evil.clone()) })
+            .map(|entry| Ready { entry: entry.clone(), kind: "cpu", looked: true, what: Err(evil.clone()) })
             .collect(),
     );
     let mut pasts = Vec::new();

@@ -17,7 +17,7 @@ pub use request::Request;
 pub use routes::{HTML, Routes, TEXT_FORMAT};
 
 use crate::error::{Context, Result};
-use crate::linux::sys::event::EventFd;
+use crate::linux::sys::{self, event::EventFd};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -50,8 +50,8 @@ pub fn spawn(address: IpAddr, port: u16, handler: Arc<Handler>) -> Result<Handle
     let local = listener.local();
     let server = server::Server::new(listener, handler);
     let switch = Arc::clone(&stop);
-    let thread = thread::Builder::new().name("http".to_owned()).stack_size(STACK);
-    let thread = thread.spawn(move || server.run(&switch)).doing("start", "the thread of the exporter")?;
+    let thread = sys::thread::spawn("http", STACK, Box::new(move || server.run(&switch)));
+    let thread = thread.doing("start", "the thread of the exporter")?;
     // Where no other processor is free the thread would begin only after this one's time slice, with the first answer.
     thread::yield_now();
     // Only now, for the first line starts a thread too.

@@ -38,9 +38,9 @@ const KEYS: Keys = keys! {
     "ramp_seconds" Seconds "0 to 86400" = "0": "time from nothing to the full amount or the full rate";
     "headroom_mb" Whole "0 to 1073741824" = "64":
         "stays free: what would leave less is refused, and when others fill the disk the fault gives its space back first";
-    "read_mb_per_s" Number "0 to 1000000" or "0": "io: MiB a second";
-    "write_mb_per_s" Number "0 to 1000000" or "0": "io: MiB a second";
-    "fsync_per_s" Number "0 to 1000000" or "0": "io: calls of fsync a second, each after a write of one page";
+    "read_mb_per_s" Number "0 to 1000000" = "0": "io: MiB a second";
+    "write_mb_per_s" Number "0 to 1000000" = "0": "io: MiB a second";
+    "fsync_per_s" Number "0 to 1000000" = "0": "io: calls of fsync a second, each after a write of one page";
     "allow_root_filesystem" Bool "" = "false": "`path` may be on the root file system";
 };
 const MIB: u64 = 1 << 20;
@@ -95,7 +95,10 @@ fn parse(section: &mut Section<'_>) -> Option<Box<dyn Failure>> {
         section.problem("path", "is not absolute", "the mounted directory as the agent sees it, from / on");
     }
     let fills = section.choice("action") == Some("fill");
-    let rates = RATES.map(|(key, unit)| section.number(key).map(|rate| rate * unit));
+    let rates = RATES.map(|(key, unit)| {
+        let rate = if fills { section.number_given(key) } else { section.number(key) };
+        rate.map(|rate| rate * unit)
+    });
     for (key, _) in RATES {
         if fills && section.has(key) {
             section.problem(key, "has no use with action fill", "remove it, or say action: io");

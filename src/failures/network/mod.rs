@@ -301,6 +301,10 @@ impl Failure for Network {
         ready::ready(self, host)
     }
 
+    fn asks_kernel(&self) -> bool {
+        true
+    }
+
     fn describe(&self, _host: &Host) -> String {
         let way = match self.spec.direction {
             Direction::Egress => "sent",

@@ -18,7 +18,7 @@ use crate::exporter::metrics::Family;
 use crate::linux::proc::Reader;
 use crate::linux::sys::{clock, signal};
 use crate::revert::undo::{Tools, Undo};
-use crate::settings::{Keys, Section, keys};
+use crate::settings::{Keys, Scalar, Section, keys};
 use act::Act;
 use find::Found;
 use pick::Choice;
@@ -46,10 +46,10 @@ const KEYS: Keys = keys! {
         "whom one of them fits is spared; so is who cannot be looked at";
     "action" Choice "kill, pause, signal" = "kill":
         "`kill`: the signal, `grace_seconds`, SIGKILL. `pause`: stopped for `duration_seconds`. `signal`: the signal and nothing else";
-    "signal" Strings "a name or number; nothing that stops" or "TERM; required for `signal`": "the signal that is sent";
+    "signal" Scalar "a name or number; nothing that stops" or "TERM; required for `signal`": "the signal that is sent";
     "grace_seconds" Seconds "0 to 600" = "3": "0 is SIGKILL at once";
     "pick" Choice "first, random, oldest, newest, all" = "first": "by pid, by the seed, by start time";
-    "count" Scalar "1 to 1000000, or a share below `\"100%\"`" or "1": "how many; a share is rounded up but never takes all";
+    "count" Scalar "1 to 1000000, or a share below `\"100%\"`" = "1": "how many; a share is rounded up but never takes all";
     "min_survivors" Whole "0 to 1000000" = "0": "so many that match are left alone";
     "recovery_seconds" Seconds "0 to 3600" = "30":
         "how long the return of killed processes is watched, beside the dice";
@@ -106,7 +106,11 @@ fn parse_fault(section: &mut Section<'_>) -> Option<ProcessFault> {
 fn parse_action(section: &mut Section<'_>) -> Action {
     let action = section.choice("action");
     let grace = section.seconds("grace_seconds").unwrap_or_default();
-    let name = section.strings("signal").and_then(|mut names| names.pop());
+    let usual = if action == Some("kill") { "TERM" } else { "" };
+    let name = section.scalar_or("signal", Some(usual)).map(|name| match name {
+        Scalar::Text(name) => name,
+        Scalar::Number(number) => number.to_string(),
+    });
     let number = name.as_deref().and_then(signal::number);
     if name.is_some() && number.is_none() {
         section.problem("signal", "is no signal", "a name such as HUP or SIGUSR1, or a number from 1 to 64");
@@ -189,6 +193,11 @@ impl Failure for ProcessFault {
 
     fn ready(&self, host: &Host) -> Result<String> {
         ready::ready(self, host)
+    }
+
+    fn nobody(&self, host: &Host) -> Option<String> {
+        let found = self.find(host, &mut open(host).ok()?).ok()?;
+        (self.choice.size(found.candidates.len()) == 0).then(|| self.nobody(&found))
     }
 
     fn untold(&self, host: &Host) -> Option<String> {

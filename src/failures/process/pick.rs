@@ -43,9 +43,10 @@ impl Choice {
             Some("all") => Pick::All,
             _ => Pick::First,
         };
-        let count = match section.scalar("count") {
+        let asked = (pick != Pick::All).then(|| section.scalar("count")).flatten();
+        let count = match asked {
+            None if pick == Pick::All && section.has("count") => None,
             None => Some(Count::Number(1)),
-            Some(_) if pick == Pick::All => None,
             Some(Scalar::Number(number)) if (1.0..=1e6).contains(&number) && number.fract() == 0.0 => {
                 Some(Count::Number(number as usize))
             }

@@ -22,6 +22,7 @@ pub mod poll;
 pub mod sched;
 pub mod signal;
 pub mod task;
+pub mod thread;
 #[cfg(target_env = "musl")]
 pub mod thread_name;
 pub mod unix;

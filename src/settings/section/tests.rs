@@ -158,6 +158,7 @@ fn unknown_and_missing_keys_and_own_problems_are_told() {
                     f:2:3: a.tset: is not a known key; did you mean test?\n\
                     f:3:10: a.wrong: 5 is odd; make it even\n\
                     f:4:3: a.colour: is not a known key; known here: test, wrong, deep, late\n\
+                    f:5:9: a.late: 5 is not allowed: a text; put it in quotes\n\
                         f:6:3: a.deep.x: is not a known key; did you mean deep?\n\
                         f:7:3: a.deep|m: is not a known key; did you mean deep?\n\
                     warning:3:10: a.wrong: 5 is not much";
