@@ -43,9 +43,15 @@ pub fn program(cmdline: &[u8]) -> String {
     let first = arguments.next().unwrap_or_default();
     let word = first.split(|byte| byte.is_ascii_whitespace()).next().unwrap_or_default();
     let count = arguments.count();
-    let mut line = cut(argument(&printable(word), true).0, MAX);
+    let mut line = name(word);
     let _ = write!(line, ", {count} argument{}", if count == 1 { "" } else { "s" });
     line
+}
+
+/// The name of a program or process without what may be a secret, cut at 160 bytes: whoever may name himself may write
+/// there what he likes.
+pub fn name(bytes: &[u8]) -> String {
+    cut(argument(&printable(bytes), true).0, MAX)
 }
 
 /// A command line without what may be a secret, cut at 160 bytes.
