@@ -35,6 +35,8 @@ const SET_UP: Duration = Duration::from_secs(10);
 const SHORT_MARGIN: Duration = Duration::from_millis(500);
 /// How long a write to the guard may take, and its end after SIGKILL, before the agent goes on without it.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Between two starts of a guard, where each ends at once.
+const AGAIN: Duration = Duration::from_millis(100);
 /// How often the end of the guard is looked for where the kernel has no pidfd.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -128,7 +130,7 @@ impl Guard {
         if state.process.is_none() && state.open.is_empty() {
             return None;
         }
-        let again = state.started.and_then(|at| at.checked_add(PATIENCE)).filter(|at| *at > Instant::now());
+        let again = state.started.and_then(|at| at.checked_add(AGAIN)).filter(|at| *at > Instant::now());
         if again.is_none()
             && let Err(error) = state.ensure()
         {
