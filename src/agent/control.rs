@@ -1,7 +1,7 @@
 //! What a person asks of a running agent, by signals and files, and the loop's answer to it.
 
-use super::injector::Why;
 use super::look::{self, Found, LIMIT, Looker};
+use super::why::Why;
 use super::{Agent, gone};
 use crate::config;
 use crate::error::{Context, Error, Result};

@@ -13,11 +13,14 @@ pub mod look;
 mod prepare;
 mod readiness;
 mod reload;
+mod repeats;
 mod roll;
 mod times;
+mod why;
 
 pub use hand::{Found, Seat, register};
-pub use injector::{End, Injector, Run, Why, set_why};
+pub use injector::{End, Injector, Run};
+pub use why::{Why, set_why};
 
 /// The entry that faults by hand belong to.
 pub const INJECT: &str = "inject";
