@@ -196,3 +196,38 @@ fn what_was_dropped_is_said_by_the_next_line() {
     let count = said.split_whitespace().find_map(|word| word.parse::<f64>().ok()).unwrap();
     assert!(said.contains(" WARNING ") && count >= dropped, "{said}");
 }
+
+#[test]
+fn configs_that_come_and_go_while_a_disk_hangs_leave_few_threads_behind() {
+    let (disk, folder, port) = (Disk::new(), Folder::new(), free_port());
+    let text = |number: u32| {
+        format!(
+            "agent: {{interval_seconds: 0.05, audit_file: {disk}/audit{number}, metrics: {{address: 127.0.0.1, port: {port}}}}}
+logging: {{level: DEBUG, console: {{enabled: false}}, file: {{enabled: true, path: {disk}/lines{number}}}}}
+failures: {{cpu: {{enabled: true, probability: 0, duration_seconds: 1}}}}\n",
+            disk = disk.0.display()
+        )
+    };
+    let file = folder.write("config.yaml", text(0));
+    let mut command = Command::new(binary());
+    command.args(["run", "--config"]).arg(&file).stdin(Stdio::null()).stdout(Stdio::null());
+    let mut agent = Running(command.spawn().unwrap());
+    let hash = || {
+        let status = get(port, "/status").ok()?.1;
+        Some(status.split_once("\"hash\":\"")?.1.get(..16)?.to_owned())
+    };
+    let mut last = wait_for("answer", || hash().ok_or_else(String::new));
+    wait_for("line", || fs::metadata(disk.0.join("lines0")).map_err(|error| error.to_string()));
+    disk.freeze();
+    for number in 1..=40 {
+        fs::rename(folder.write("new", text(number)), &file).unwrap();
+        last = wait_for("reload", || hash().filter(|hash| *hash != last).ok_or_else(String::new));
+    }
+    let threads = fs::read_dir(format!("/proc/{}/task", agent.0.id())).unwrap().count();
+    disk.thaw();
+    assert!(threads < 40, "{threads}");
+    kill(agent.0.id(), libc::SIGTERM);
+    let agent = &mut agent.0;
+    let status = wait_for("end of the agent", || agent.try_wait().unwrap().ok_or_else(String::new));
+    assert_eq!(status.code(), Some(0));
+}
