@@ -198,6 +198,23 @@ fn what_was_dropped_is_said_by_the_next_line() {
 }
 
 #[test]
+fn an_agent_that_is_killed_while_its_disk_hangs_leaves_nothing_behind() {
+    let disk = Disk::new();
+    let file = disk.0.join("lines");
+    let logging = format!("console: {{enabled: false}}, file: {{enabled: true, path: {}}}", file.display());
+    let mut stalled = Stalled::start(5, &logging, "audit_log: false", || disk.freeze());
+    kill(stalled.agent.0.id(), libc::SIGKILL);
+    // Its thread in the kernel holds all that it had opened until the disk is back.
+    stalled.wait_victim('S');
+    assert!(stalled.agent.0.try_wait().unwrap().is_none());
+    disk.thaw();
+    let agent = &mut stalled.agent.0;
+    let status = wait_for("end of the agent", || agent.try_wait().unwrap().ok_or_else(String::new));
+    assert_eq!(status.code(), None);
+    stalled.wait_victim('S');
+}
+
+#[test]
 fn configs_that_come_and_go_while_a_disk_hangs_leave_few_threads_behind() {
     let (disk, folder, port) = (Disk::new(), Folder::new(), free_port());
     let text = |number: u32| {
