@@ -11,7 +11,7 @@ use std::fs::{File, Metadata};
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
 /// As many links as path_resolution(7) allows.
@@ -42,6 +42,18 @@ impl Appended {
         // What was put there in between is looked at again.
         judge(&file.metadata().doing("open", path.display())?, path)?;
         Ok(Appended { folder, name, file })
+    }
+
+    /// Whether the file ends in the middle of a line, as far as it may be read: a full disk or a kill can have torn the last
+    /// one of an earlier writer.
+    pub fn is_torn(&self, path: &Path) -> bool {
+        let size = self.file.metadata().map_or(0, |data| data.len());
+        let mut last = [b'\n'];
+        let read = text(&self.name, path).map(|name| entry::read(self.folder.as_fd(), &name));
+        if let (Ok(Ok(file)), Some(at)) = (read, size.checked_sub(1)) {
+            _ = File::from(file).read_at(&mut last, at);
+        }
+        last != [b'\n']
     }
 
     /// Whether the file is still the one at `path`.
