@@ -178,20 +178,36 @@ fn a_disk_that_hangs_holds_up_nothing() {
 
 #[test]
 fn what_was_dropped_is_said_by_the_next_line() {
+    said_by_the_next_line(0);
+}
+
+#[test]
+fn a_console_that_refuses_lines_is_waited_for_too() {
+    said_by_the_next_line(libc::O_NONBLOCK);
+}
+
+/// With these flags of the pipe.
+fn said_by_the_next_line(flags: i32) {
     let (folder, port) = (Folder::new(), free_port());
     let text = "agent: {interval_seconds: 0.001, metrics: {address: 127.0.0.1, port: PORT}}\n\
         logging: {level: DEBUG}\nfailures: {cpu: {enabled: true, probability: 0, duration_seconds: 1}}\n";
     let file = folder.write("config.yaml", text.replace("PORT", &port.to_string()));
     let mut command = Command::new(binary());
     command.args(["run", "--config"]).arg(file).stdin(Stdio::null());
-    let mut agent = Running(command.stdout(Stdio::piped()).spawn().unwrap());
+    let (reader, writer) = std::io::pipe().unwrap();
+    // SAFETY: takes three integers.
+    #[allow(unsafe_code)]
+    let set = unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETFL, libc::O_WRONLY | flags) };
+    assert_eq!(set, 0);
+    let _agent = Running(command.stdout(writer).spawn().unwrap());
+    drop(command);
     let mut dropped = 0.0;
     wait_for("dropped lines", || {
         let text = get(port, "/metrics").map_err(|error| error.to_string())?.1;
         dropped = sample(&text, "chaos_log_lines_dropped_total").unwrap_or_default();
         if dropped > 100.0 { Ok(()) } else { Err(format!("{dropped}")) }
     });
-    let lines = std::io::BufRead::lines(std::io::BufReader::new(agent.0.stdout.take().unwrap()));
+    let lines = std::io::BufRead::lines(std::io::BufReader::new(reader));
     let said = lines.map(Result::unwrap).find(|line| line.contains("dropped")).unwrap();
     let count = said.split_whitespace().find_map(|word| word.parse::<f64>().ok()).unwrap();
     assert!(said.contains(" WARNING ") && count >= dropped, "{said}");
