@@ -67,16 +67,26 @@ impl Appended {
     /// Gives the file, or `NAME.from` for a number above 0, the name `NAME.to`, in its folder.
     ///
     /// # Errors
-    /// As rename(2).
+    /// As rename(2), or one of the two names is that of somebody else's file, which is neither moved nor lost.
     pub fn rename(&self, from: u32, to: u32, path: &Path) -> Result<()> {
         let name = |number: u32| {
             let mut name = self.name.clone();
             if number > 0 {
                 name.push(format!(".{number}"));
             }
-            text(&name, path)
+            name
         };
-        entry::rename(self.folder.as_fd(), &name(from)?, &name(to)?)
+        let (from, to) = (name(from), name(to));
+        for name in [&from, &to] {
+            let foreign = look(&self.folder, name, path)?.filter(|data| !is_own(data));
+            if let Some(data) = foreign {
+                let (path, name, uid) = (path.display(), name.display(), data.uid());
+                return Err(Error::refused(format!(
+                    "cannot rotate {path}: {name} belongs to uid {uid}; remove it, or name another file"
+                )));
+            }
+        }
+        entry::rename(self.folder.as_fd(), &text(&from, path)?, &text(&to, path)?)
             .map_err(|failed| failed.doing("rotate", path.display().to_string()))
     }
 }
@@ -247,6 +257,16 @@ mod tests {
             fs::write(at("foreign"), "").unwrap();
             chown(at("foreign"), Some(65534), None).unwrap();
             assert!(refused(&at("foreign")).contains("belongs to uid 65534"));
+            fs::rename(at("foreign"), at("log.1")).unwrap();
+            fs::write(at("log.2"), "old").unwrap();
+            let own = Appended::open(&at("log")).unwrap();
+            for (from, to) in [(0, 1), (1, 2)] {
+                let error = own.rename(from, to, &at("log")).unwrap_err().to_string();
+                assert!(error.contains("/log: log.1 belongs to uid 65534; remove it"), "{error}");
+            }
+            assert_eq!(fs::read(at("log.2")).unwrap(), b"old");
+            assert_eq!(fs::metadata(at("log.1")).unwrap().uid(), 65534);
+            own.rename(0, 2, &at("log")).unwrap();
             fs::create_dir(at("root")).unwrap();
             symlink("root", at("trap")).unwrap();
             lchown(at("trap"), Some(65534), None).unwrap();
