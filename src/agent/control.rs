@@ -44,7 +44,8 @@ impl Looked {
     fn new(bell: &Arc<EventFd>, look: impl Fn() -> Option<Found> + Send + Sync + 'static) -> Looked {
         let looker = Looker::new(bell, look);
         looker.ask();
-        Looked { looker, wanted: 0, silent: false }
+        // A tick that is due already waits for it, too.
+        Looked { wanted: looker.asked(), looker, silent: false }
     }
 
     /// Whether it has just become silent (true) or has just answered again (false).
@@ -189,11 +190,13 @@ impl Control {
     fn listen(&mut self) {
         let events = self.inotify.as_ref().map(|inotify| inotify.events()).unwrap_or_default();
         for event in &events {
+            // Links, folders and pipes are only made, never written.
             if self.halt.as_ref().is_some_and(|file| file.is_meant(event)) {
                 self.look(HALT);
             }
             if let Some(config) = self.config.as_ref().filter(|config| config.file.is_meant(event)) {
-                config.told.store(true, Ordering::Release);
+                // One that was only made is not told of: its writer may be at work.
+                config.told.fetch_or(!event.created, Ordering::AcqRel);
                 self.look(CONFIG);
             }
         }
@@ -333,6 +336,32 @@ impl Agent {
         match self.end(why, |_| true) + self.hands.end(why) {
             0 => {}
             count => log::warn!("ending and reverting {count} injections"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn a_tick_that_is_due_waits_for_what_a_new_config_names() {
+        let mut control = Control::new(None, &config::empty().unwrap().agent, Path::new("/proc")).unwrap();
+        control.ask();
+        assert!(control.is_answered(), "there is nothing to look at");
+        let (let_go, held) = mpsc::channel::<()>();
+        let held = std::sync::Mutex::new(held);
+        let looked = Looked::new(control.bell, move || {
+            _ = held.lock().unwrap().recv();
+            None
+        });
+        control.looked[HALT] = Some(looked);
+        assert!(!control.is_answered());
+        drop(let_go);
+        while !control.is_answered() {
+            _ = crate::linux::sys::poll::readable(&[Some(control.bell())], None);
+            control.bell.clear();
         }
     }
 }

@@ -129,7 +129,7 @@ impl Logger {
             queue.push(text(&line, record.args()), &notice);
         };
         if self.console {
-            put(CONSOLE.get_or_init(|| Queue::new(Box::new(output::print))), self.json);
+            put(CONSOLE.get_or_init(|| Queue::console(Box::new(output::print))), self.json);
         }
         if let Some(file) = &self.file {
             put(file, true);
