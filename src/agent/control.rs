@@ -99,10 +99,8 @@ impl Control {
     pub fn new(config: Option<&Path>, agent: &config::Agent, proc: &Path) -> Result<Control> {
         let bell = bell()?;
         let signals = [libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2, libc::SIGCHLD];
-        // Only process 1 inherits children that it did not start; nobody else must wake for its own.
-        let count = if std::process::id() == 1 { signals.len() } else { signals.len() - 1 };
-        bell::watch(signals.get(..count).unwrap_or_default(), bell)
-            .doing("handle", "SIGHUP, SIGUSR1 and SIGUSR2")?;
+        // SIGCHLD: the guard, and the orphans that process 1 inherits.
+        bell::watch(&signals, bell).doing("handle", "SIGHUP, SIGUSR1 and SIGUSR2")?;
         let mut control = Control {
             bell,
             inotify: Inotify::new().ok().map(Arc::new),

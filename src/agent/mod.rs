@@ -187,8 +187,8 @@ impl Agent {
                 starting -= 1;
                 image::give_back();
             }
-            let until =
-                next.filter(|_| !due).into_iter().chain(control.until()).chain(self.hands.deadline()).min();
+            let others = [control.until(), self.hands.deadline(), self.injector.guard.tend()];
+            let until = next.filter(|_| !due).into_iter().chain(others.into_iter().flatten()).min();
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             let files = control.files().map_or(-1, |fd| fd.as_raw_fd());
             let mut rows = vec![
