@@ -184,8 +184,9 @@ impl Control {
         untold.filter_map(|looked| looked.looker.until()).min()
     }
 
-    /// Has those files looked at of which their folders tell something.
-    fn listen(&mut self) {
+    /// Takes note of who rang, and has those files looked at of which their folders tell something.
+    pub fn hear(&mut self) {
+        self.bell.clear();
         let events = self.inotify.as_ref().map(|inotify| inotify.events()).unwrap_or_default();
         for event in &events {
             // Links, folders and pipes are only made, never written.
@@ -247,7 +248,6 @@ fn look_at_halt_file(file: &File) -> Found {
 impl Agent {
     /// Looks at everything that somebody may have asked for. Says whether there is another config.
     pub(super) fn attend(&mut self, control: &mut Control) -> bool {
-        control.bell.clear();
         let came = bell::take();
         // Halts first: they must not wait for a config to be read.
         if came(libc::SIGUSR1) {
@@ -258,7 +258,6 @@ impl Agent {
         if came(libc::SIGUSR2) {
             self.halt("signal", None);
         }
-        control.listen();
         if came(libc::SIGHUP) {
             logging::reopen();
             self.forced = true;
