@@ -1,7 +1,7 @@
 //! What a person asks of a running agent, by signals and files, and the loop's answer to it.
 
-use super::injector::Why;
 use super::look::{self, Found, LIMIT, Looker};
+use super::why::Why;
 use super::{Agent, gone};
 use crate::config;
 use crate::error::{Context, Error, Result};
@@ -44,7 +44,8 @@ impl Looked {
     fn new(bell: &Arc<EventFd>, look: impl Fn() -> Option<Found> + Send + Sync + 'static) -> Looked {
         let looker = Looker::new(bell, look);
         looker.ask();
-        Looked { looker, wanted: 0, silent: false }
+        // A tick that is due already waits for it, too.
+        Looked { wanted: looker.asked(), looker, silent: false }
     }
 
     /// Whether it has just become silent (true) or has just answered again (false).
@@ -183,15 +184,18 @@ impl Control {
         untold.filter_map(|looked| looked.looker.until()).min()
     }
 
-    /// Has those files looked at of which their folders tell something.
-    fn listen(&mut self) {
+    /// Takes note of who rang, and has those files looked at of which their folders tell something.
+    pub fn hear(&mut self) {
+        self.bell.clear();
         let events = self.inotify.as_ref().map(|inotify| inotify.events()).unwrap_or_default();
         for event in &events {
+            // Links, folders and pipes are only made, never written.
             if self.halt.as_ref().is_some_and(|file| file.is_meant(event)) {
                 self.look(HALT);
             }
             if let Some(config) = self.config.as_ref().filter(|config| config.file.is_meant(event)) {
-                config.told.store(true, Ordering::Release);
+                // One that was only made is not told of: its writer may be at work.
+                config.told.fetch_or(!event.created, Ordering::AcqRel);
                 self.look(CONFIG);
             }
         }
@@ -244,7 +248,6 @@ fn look_at_halt_file(file: &File) -> Found {
 impl Agent {
     /// Looks at everything that somebody may have asked for. Says whether there is another config.
     pub(super) fn attend(&mut self, control: &mut Control) -> bool {
-        control.bell.clear();
         let came = bell::take();
         // Halts first: they must not wait for a config to be read.
         if came(libc::SIGUSR1) {
@@ -255,7 +258,6 @@ impl Agent {
         if came(libc::SIGUSR2) {
             self.halt("signal", None);
         }
-        control.listen();
         if came(libc::SIGHUP) {
             logging::reopen();
             self.forced = true;
@@ -331,6 +333,32 @@ impl Agent {
         match self.end(why, |_| true) + self.hands.end(why) {
             0 => {}
             count => log::warn!("ending and reverting {count} injections"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn a_tick_that_is_due_waits_for_what_a_new_config_names() {
+        let mut control = Control::new(None, &config::empty().unwrap().agent, Path::new("/proc")).unwrap();
+        control.ask();
+        assert!(control.is_answered(), "there is nothing to look at");
+        let (let_go, held) = mpsc::channel::<()>();
+        let held = std::sync::Mutex::new(held);
+        let looked = Looked::new(control.bell, move || {
+            _ = held.lock().unwrap().recv();
+            None
+        });
+        control.looked[HALT] = Some(looked);
+        assert!(!control.is_answered());
+        drop(let_go);
+        while !control.is_answered() {
+            _ = crate::linux::sys::poll::readable(&[Some(control.bell())], None);
+            control.bell.clear();
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::error::{Context, Error, Result};
 use crate::linux::sys::{event::EventFd, poll};
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,6 +15,13 @@ use std::time::{Duration, Instant};
 pub const LIMIT: Duration = Duration::from_secs(5);
 /// Room for path buffers, a scan of `/proc` and log formatting.
 const STACK: usize = 256 << 10;
+
+/// Looks at most that go on although nobody wants them any more: another config named another file while theirs did not
+/// answer. With more, no other look begins, and what is to be looked at is silent.
+const LEFT: usize = 8;
+
+/// How many there are.
+static LEFT_BEHIND: AtomicUsize = AtomicUsize::new(0);
 
 /// What a look found: bytes where somebody wants them; what is in the way is the error.
 pub type Found = Result<Vec<u8>>;
@@ -35,8 +43,12 @@ struct State {
     /// Numbers of the newest look that was asked for, and of the newest that was answered.
     asked: u64,
     done: u64,
-    /// When the look that is under way began.
+    /// When the look that is under way, or cannot begin, began.
     since: Option<Instant>,
+    /// Whether it is under way.
+    running: bool,
+    /// Nobody wants it any more.
+    dropped: bool,
 }
 
 impl Looker {
@@ -55,10 +67,11 @@ impl Looker {
     pub fn ask(&self) {
         let mut state = self.0.state();
         state.asked += 1;
-        if state.since.is_some() {
+        state.since.get_or_insert_with(Instant::now);
+        if state.running || LEFT_BEHIND.load(Ordering::Relaxed) >= LEFT {
             return;
         }
-        state.since = Some(Instant::now());
+        state.running = true;
         drop(state);
         let shared = Arc::clone(&self.0);
         let thread = thread::Builder::new().name("look".to_owned()).stack_size(STACK);
@@ -91,6 +104,14 @@ impl Looker {
     /// Whether the look that is under way has taken too long.
     pub fn is_silent(&self) -> bool {
         self.until().is_some_and(|until| Instant::now() >= until)
+    }
+}
+
+impl Drop for Looker {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.dropped = true;
+        LEFT_BEHIND.fetch_add(usize::from(state.running), Ordering::Relaxed);
     }
 }
 
@@ -132,10 +153,46 @@ impl Shared {
             let mut state = self.state();
             state.found = found.or_else(|| state.found.take());
             state.done = number;
-            more = state.asked > number;
+            more = state.asked > number && !state.dropped;
             state.since = more.then(Instant::now);
+            state.running = more;
+            LEFT_BEHIND.fetch_sub(usize::from(state.dropped), Ordering::Relaxed);
             drop(state);
             self.wake.signal();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn looks_that_hang_and_are_left_behind_cost_no_threads_without_end() {
+        let wake = Arc::new(EventFd::new().unwrap());
+        let (let_go, held) = mpsc::channel::<()>();
+        let (held, (began, begun)) = (Arc::new(Mutex::new(held)), mpsc::channel());
+        for _ in 0..10 * LEFT {
+            let (held, began) = (Arc::clone(&held), began.clone());
+            let stuck = Looker::new(&wake, move || {
+                _ = began.send(());
+                _ = held.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                None
+            });
+            stuck.ask();
+        }
+        let next = Looker::new(&wake, || Some(Ok(b"seen".to_vec())));
+        next.ask();
+        assert!(next.until().is_some() && !next.is_done(1), "silent, as if it did not answer");
+        drop((let_go, began));
+        assert!(begun.iter().count() <= LEFT);
+        // Once those are done, it is looked at again.
+        let end = Instant::now() + Duration::from_secs(60);
+        while !next.is_done(1) && Instant::now() < end {
+            next.ask();
+            thread::yield_now();
+        }
+        assert_eq!(next.take().unwrap().unwrap(), b"seen");
     }
 }

@@ -11,7 +11,7 @@ use std::fs::{File, Metadata};
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
 /// As many links as path_resolution(7) allows.
@@ -44,6 +44,18 @@ impl Appended {
         Ok(Appended { folder, name, file })
     }
 
+    /// Whether the file ends in the middle of a line, as far as it may be read: a full disk or a kill can have torn the last
+    /// one of an earlier writer.
+    pub fn is_torn(&self, path: &Path) -> bool {
+        let size = self.file.metadata().map_or(0, |data| data.len());
+        let mut last = [b'\n'];
+        let read = text(&self.name, path).map(|name| entry::read(self.folder.as_fd(), &name));
+        if let (Ok(Ok(file)), Some(at)) = (read, size.checked_sub(1)) {
+            _ = File::from(file).read_at(&mut last, at);
+        }
+        last != [b'\n']
+    }
+
     /// Whether the file is still the one at `path`.
     pub fn is_at(&self, path: &Path) -> bool {
         let here = self.file.metadata().ok();
@@ -55,16 +67,26 @@ impl Appended {
     /// Gives the file, or `NAME.from` for a number above 0, the name `NAME.to`, in its folder.
     ///
     /// # Errors
-    /// As rename(2).
+    /// As rename(2), or one of the two names is that of somebody else's file, which is neither moved nor lost.
     pub fn rename(&self, from: u32, to: u32, path: &Path) -> Result<()> {
         let name = |number: u32| {
             let mut name = self.name.clone();
             if number > 0 {
                 name.push(format!(".{number}"));
             }
-            text(&name, path)
+            name
         };
-        entry::rename(self.folder.as_fd(), &name(from)?, &name(to)?)
+        let (from, to) = (name(from), name(to));
+        for name in [&from, &to] {
+            let foreign = look(&self.folder, name, path)?.filter(|data| !is_own(data));
+            if let Some(data) = foreign {
+                let (path, name, uid) = (path.display(), name.display(), data.uid());
+                return Err(Error::refused(format!(
+                    "cannot rotate {path}: {name} belongs to uid {uid}; remove it, or name another file"
+                )));
+            }
+        }
+        entry::rename(self.folder.as_fd(), &text(&from, path)?, &text(&to, path)?)
             .map_err(|failed| failed.doing("rotate", path.display().to_string()))
     }
 }
@@ -235,6 +257,16 @@ mod tests {
             fs::write(at("foreign"), "").unwrap();
             chown(at("foreign"), Some(65534), None).unwrap();
             assert!(refused(&at("foreign")).contains("belongs to uid 65534"));
+            fs::rename(at("foreign"), at("log.1")).unwrap();
+            fs::write(at("log.2"), "old").unwrap();
+            let own = Appended::open(&at("log")).unwrap();
+            for (from, to) in [(0, 1), (1, 2)] {
+                let error = own.rename(from, to, &at("log")).unwrap_err().to_string();
+                assert!(error.contains("/log: log.1 belongs to uid 65534; remove it"), "{error}");
+            }
+            assert_eq!(fs::read(at("log.2")).unwrap(), b"old");
+            assert_eq!(fs::metadata(at("log.1")).unwrap().uid(), 65534);
+            own.rename(0, 2, &at("log")).unwrap();
             fs::create_dir(at("root")).unwrap();
             symlink("root", at("trap")).unwrap();
             lchown(at("trap"), Some(65534), None).unwrap();

@@ -78,11 +78,10 @@ impl File {
         &self.path
     }
 
-    /// Whether an event may be about it. One that was only made is not meant: its writer is still at work.
+    /// Whether an event may be about it; a file that was only made ([`Event::created`]) may still be written.
     pub fn is_meant(&self, event: &Event) -> bool {
         let here = event.watch == self.watch.load(Ordering::Acquire);
-        let named = !event.created && event.name == self.name;
-        event.overflow || here && (named || event.name == KUBELET)
+        event.overflow || here && (event.name == self.name || event.name == KUBELET)
     }
 
     /// Whether its folder tells of changes.
@@ -141,7 +140,7 @@ mod tests {
         let file = File::new(path, Some(Arc::clone(&inotify)));
         assert!(!file.is_meant(&Event { watch: 1, created: false, overflow: false, name: "x".into() }));
         (file, move |file: &File| {
-            let told = inotify.events().iter().any(|event| file.is_meant(event));
+            let told = inotify.events().iter().any(|event| !event.created && file.is_meant(event));
             file.changed(told)
         })
     }

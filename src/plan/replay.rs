@@ -3,10 +3,17 @@
 
 use crate::dice;
 use crate::settings::{self, Node, Report, Value};
-use std::io::BufRead;
+use std::io::{BufRead, Read};
 
 /// Problems that are told one by one.
 const TOLD: usize = 50;
+
+/// Bytes of a line at most, several times those of an outcome with every process there can be; what is no trail at all may
+/// have no line end.
+const LINE: u64 = 64 << 20;
+
+/// How each line begins.
+const BEGIN: &str = "{\"time\":\"";
 
 /// What is in a trail, and what is wrong with it.
 #[derive(Debug, Default)]
@@ -45,16 +52,17 @@ pub fn replay(mut lines: impl BufRead, seed: Option<u64>) -> std::io::Result<Tra
     let mut trail = Trail { seed, ..Trail::default() };
     let mut bytes = Vec::new();
     let mut number = 0;
-    while lines.read_until(b'\n', &mut bytes)? > 0 {
+    while lines.by_ref().take(LINE).read_until(b'\n', &mut bytes)? > 0 {
         number += 1;
         let text = String::from_utf8_lossy(&bytes);
         let text = text.trim();
+        let (short, whole) = without_lists(text);
         // The agent's lines begin with the time; what it began and did not end is nobody's forgery.
-        if text.starts_with("{\"time\":\"") && !text.ends_with('}') {
-            trail.torn += 1;
-        } else if !text.is_empty()
-            && let Err(why) = trail.line(text)
-        {
+        let begun = text.starts_with(BEGIN) || BEGIN.starts_with(text);
+        let torn = begun && !whole;
+        trail.torn += u64::from(torn);
+        let judged = if torn || text.is_empty() { Ok(()) } else { trail.line(&short) };
+        if let Err(why) = judged {
             trail.wrong += 1;
             if trail.problems.len() < TOLD {
                 trail.problems.push((number, why));
@@ -66,9 +74,10 @@ pub fn replay(mut lines: impl BufRead, seed: Option<u64>) -> std::io::Result<Tra
 }
 
 impl Trail {
+    /// `text` is without what is in its lists.
     fn line(&mut self, text: &str) -> Result<(), String> {
         let mut report = Report::default();
-        let node = settings::parse(&without_lists(text), &mut report).filter(|_| report.is_clean());
+        let node = settings::parse(text, &mut report).filter(|_| report.is_clean());
         let line = node.filter(|node| matches!(node.value, Value::Map(_))).ok_or("is no JSON object")?;
         match text_of(&line, "event")? {
             "start" => self.start(&line),
@@ -158,11 +167,13 @@ impl Trail {
 }
 
 /// A JSON object without what is in its lists. None of it follows from a seed, and the victims of one outcome can be more
-/// than a config could ever hold.
-fn without_lists(text: &str) -> String {
+/// than a config could ever hold. And whether it has come to its end.
+fn without_lists(text: &str) -> (String, bool) {
     let mut short = String::new();
-    let (mut depth, mut quoted, mut escaped) = (0u32, false, false);
+    let (mut depth, mut open, mut quoted, mut escaped) = (0u32, 0u32, false, false);
     for letter in text.chars() {
+        open += u32::from(!quoted && letter == '{');
+        open = open.saturating_sub(u32::from(!quoted && letter == '}'));
         let ends = !quoted && letter == ']';
         depth = depth.saturating_sub(u32::from(ends));
         if depth == 0 {
@@ -172,7 +183,7 @@ fn without_lists(text: &str) -> String {
         quoted ^= letter == '"' && !escaped;
         escaped = quoted && letter == '\\' && !escaped;
     }
-    short
+    (short, !quoted && depth + open == 0)
 }
 
 fn value<'a>(line: &'a Node, key: &str) -> Result<&'a Value, String> {
@@ -303,8 +314,15 @@ mod tests {
         let half = lines[inject].len() / 2;
         lines[inject].truncate(half);
         lines.insert(inject + 1, "{\"event\":\"lost\",\"lines\":3}".to_owned());
-        let read = read(&lines, None);
-        assert_eq!((read.torn, read.lost, read.problems), (1, 3, vec![]));
+        let said = read(&lines, None);
+        assert_eq!((said.torn, said.lost, said.problems), (1, 3, vec![]));
+        // Wherever it was torn.
+        let line = "{\"time\":\"2026\",\"event\":\"outcome\",\"tick\":1,\"victims\":[\"}\"],\"x\":{\"y\":\"a\\\"}\"}}";
+        for end in 0..line.len() {
+            let said = read(&[line[..end].to_owned(), String::new()], None);
+            assert_eq!((said.torn, said.problems), ((end > 0).into(), vec![]), "{}", &line[..end]);
+        }
+        assert_eq!(read(&[line.to_owned()], None).torn, 0);
     }
 
     #[test]

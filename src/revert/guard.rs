@@ -9,7 +9,8 @@
 //!
 //! Each line is below `PIPE_BUF`, so a write is whole or not at all and outlives its writer. At end-of-file (the
 //! agent is gone, and so is every `tc` that it had started, see [`Guard::pipe`]) the guard undoes what is left,
-//! newest first; whatever passes its deadline (an agent that hangs or was stopped) it undoes at that time. It
+//! newest first; whatever passes its deadline (an agent that hangs or was stopped) it undoes at that time, and all while
+//! the agent cannot end although it was killed (a thread waits for a disk that hangs, and keeps the pipe open). It
 //! never writes to the agent and never waits for it (see [`crate::revert::serve`]). Nor does the agent wait for its
 //! guard: one that is stopped, or does not read for [`PATIENCE`], is killed, and another is told all that is open.
 

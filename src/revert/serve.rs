@@ -4,12 +4,13 @@
 //! the PID namespace kills it a few milliseconds after the agent, so whatever can be had beforehand is: the processor
 //! at once when the pipe ends, the program's pages in memory, a netlink socket, a hold on each stopped process.
 
-use crate::linux::proc::{Handle, Reader};
+use crate::linux::proc::{Handle, Reader, Stat};
 use crate::linux::sys::{clock, event::EventFd, memory, poll, sched, task};
 use crate::revert::guard::{Line, Record, parse};
-use crate::revert::undo::{Tools, Undo};
+use crate::revert::undo::{HANDLE, Tools, Undo};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
+use std::os::unix::process::parent_id;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -17,6 +18,9 @@ use std::time::{Duration, Instant};
 
 /// How long the guard waits before it tries again what the kernel refused.
 const RETRY: Duration = Duration::from_secs(1);
+/// How often it is looked whether the agent is ending, while there is something to undo: a thread of it that waits for a
+/// disk which hangs cannot be killed (`D`, uninterruptible), and keeps the pipe open.
+const LOOK: Duration = Duration::from_secs(1);
 /// How often it tries at the end, when nothing can change any more but the kernel's mind.
 const LAST_TRIES: usize = 3;
 /// So many stopped processes are held ready; for more, there might be no file descriptor left for anything else.
@@ -37,6 +41,13 @@ pub fn serve(input: impl Read + AsFd, say: &mut dyn FnMut(String)) -> usize {
     let _ = tools.prepare(); // without a socket now there may be one when it is needed
     let reader = Reader::new(Path::new("/proc")).ok();
     let mut watch = Watch { tools, reader, holds: 0, records: Vec::with_capacity(64), say };
+    // A rehearsal on what is not there brings the pages on the way into memory.
+    for nothing in [
+        Undo::Resume { pid: std::process::id(), start: 0 },
+        Undo::RemoveRoot { ifindex: i32::MAX, handle: HANDLE },
+    ] {
+        let _ = nothing.perform(&watch.tools);
+    }
     // Neither is vital: without the right, the guard is as quick as the machine's load allows.
     let _ = sched::hurry();
     let _ = memory::lock_all();
@@ -71,9 +82,10 @@ impl Watch<'_> {
     fn read(&mut self, mut input: impl Read + AsFd) {
         let mut line = Vec::new();
         let mut chunk = [0; 4096];
+        let (agent, mut looked, mut ending) = (parent_id(), Instant::now(), false);
         loop {
             let next = self.records.iter().filter_map(|one| one.at).min();
-            let left = next.map(|at| Duration::from_millis(at.saturating_sub(clock::boot_ms())));
+            let left = next.map(|at| Duration::from_millis(at.saturating_sub(clock::boot_ms())).min(LOOK));
             match poll::readable(&[Some(input.as_fd())], left) {
                 Ok([true]) => match input.read(&mut chunk) {
                     Ok(0) => return,
@@ -83,6 +95,13 @@ impl Watch<'_> {
                 },
                 Ok([false]) => {}
                 Err(_) => return,
+            }
+            if next.is_some() && looked.elapsed() >= LOOK {
+                looked = Instant::now();
+                // Seen twice: in most cases the pipe ends a moment later, and with it all is undone in its order.
+                if std::mem::replace(&mut ending, is_ending(agent)) && ending {
+                    self.records.iter_mut().for_each(|one| one.at = one.at.and(Some(0)));
+                }
             }
             // Also while the agent writes without a pause.
             self.overdue(clock::boot_ms());
@@ -183,6 +202,12 @@ impl Watch<'_> {
         }
         left
     }
+}
+
+/// Whether the first thread of a process has ended, which in the agent outlives no other one.
+fn is_ending(pid: u32) -> bool {
+    let line = std::fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+    Stat::parse(&line).is_some_and(|stat| matches!(stat.state, b'Z' | b'X'))
 }
 
 /// Standard error, for words that may be lost: written on a thread of its own, since no other way keeps a write to

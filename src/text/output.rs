@@ -1,17 +1,40 @@
 //! Printing for people: never panics, never ends the program, and steers no terminal.
 
+use crate::linux::sys::poll;
 use std::borrow::Cow;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
+use std::os::fd::{AsRawFd, RawFd};
 
 /// Writes to standard output; a reader that has gone away or a full disk is no reason to end.
 pub fn print(text: &str) {
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(tame(text).as_bytes()).and_then(|()| out.flush());
+    let fd = out.as_raw_fd();
+    put(&mut out, fd, tame(text).as_bytes());
 }
 
 /// Writes a line to standard error, likewise.
 pub fn complain(text: &str) {
-    let _ = std::io::stderr().lock().write_all(format!("{}\n", tame(text)).as_bytes());
+    let mut out = std::io::stderr().lock();
+    let fd = out.as_raw_fd();
+    put(&mut out, fd, format!("{}\n", tame(text)).as_bytes());
+}
+
+/// Writes all, or what there is to write before an error. Whoever else has the same pipe may have made it one that refuses
+/// what does not fit (`O_NONBLOCK`, which is the pipe's and not the process's): then its reader is waited for all the same.
+fn put(out: &mut dyn Write, fd: RawFd, mut bytes: &[u8]) {
+    loop {
+        let done = if bytes.is_empty() { out.flush().map(|()| 0) } else { out.write(bytes) };
+        match done {
+            Ok(count @ 1..) => bytes = bytes.get(count..).unwrap_or_default(),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                if poll::poll(&mut [poll::row(fd, libc::POLLOUT)], None).is_err() {
+                    return;
+                }
+            }
+            _ => return,
+        }
+    }
 }
 
 /// Control characters but line ends and tabs, which names of files, entries and processes may hold, as `\u{1b}`.

@@ -156,6 +156,28 @@ fn whatever_is_at_the_halt_file_halts() {
 }
 
 #[test]
+fn a_halt_file_that_is_made_and_never_written_halts_before_the_next_tick() {
+    for number in 0..4 {
+        let folder = Folder::new();
+        let halt = folder.0.join("halt");
+        let text = format!("  halt_file: {}\n", halt.display());
+        let agent = Agent::start(&config(&text).replace("interval_seconds: 0.1", "interval_seconds: 3600"));
+        agent.wait_metric(ACTIVE, |now| now == 1.0);
+        let mut open = None;
+        match number {
+            0 => fs::create_dir(&halt).unwrap(),
+            1 => symlink("nowhere", &halt).unwrap(),
+            2 => assert!(Command::new("mkfifo").arg(&halt).status().unwrap().success()),
+            _ => open = Some(File::create(&halt).unwrap()),
+        }
+        agent.wait_metric(&halted("file"), |now| now == 1.0);
+        agent.wait_metric(ACTIVE, |now| now == 0.0);
+        drop(open);
+        assert_eq!(agent.stop().0, 0);
+    }
+}
+
+#[test]
 fn a_resume_names_what_still_halts() {
     let folder = Folder::new();
     let halt = folder.write("halt", "");

@@ -178,21 +178,89 @@ fn a_disk_that_hangs_holds_up_nothing() {
 
 #[test]
 fn what_was_dropped_is_said_by_the_next_line() {
+    said_by_the_next_line(0);
+}
+
+#[test]
+fn a_console_that_refuses_lines_is_waited_for_too() {
+    said_by_the_next_line(libc::O_NONBLOCK);
+}
+
+/// With these flags of the pipe.
+fn said_by_the_next_line(flags: i32) {
     let (folder, port) = (Folder::new(), free_port());
     let text = "agent: {interval_seconds: 0.001, metrics: {address: 127.0.0.1, port: PORT}}\n\
         logging: {level: DEBUG}\nfailures: {cpu: {enabled: true, probability: 0, duration_seconds: 1}}\n";
     let file = folder.write("config.yaml", text.replace("PORT", &port.to_string()));
     let mut command = Command::new(binary());
     command.args(["run", "--config"]).arg(file).stdin(Stdio::null());
-    let mut agent = Running(command.stdout(Stdio::piped()).spawn().unwrap());
+    let (reader, writer) = std::io::pipe().unwrap();
+    // SAFETY: takes three integers.
+    #[allow(unsafe_code)]
+    let set = unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETFL, libc::O_WRONLY | flags) };
+    assert_eq!(set, 0);
+    let _agent = Running(command.stdout(writer).spawn().unwrap());
+    drop(command);
     let mut dropped = 0.0;
     wait_for("dropped lines", || {
         let text = get(port, "/metrics").map_err(|error| error.to_string())?.1;
         dropped = sample(&text, "chaos_log_lines_dropped_total").unwrap_or_default();
         if dropped > 100.0 { Ok(()) } else { Err(format!("{dropped}")) }
     });
-    let lines = std::io::BufRead::lines(std::io::BufReader::new(agent.0.stdout.take().unwrap()));
+    let lines = std::io::BufRead::lines(std::io::BufReader::new(reader));
     let said = lines.map(Result::unwrap).find(|line| line.contains("dropped")).unwrap();
     let count = said.split_whitespace().find_map(|word| word.parse::<f64>().ok()).unwrap();
     assert!(said.contains(" WARNING ") && count >= dropped, "{said}");
+}
+
+#[test]
+fn an_agent_that_is_killed_while_its_disk_hangs_leaves_nothing_behind() {
+    let disk = Disk::new();
+    let file = disk.0.join("lines");
+    let logging = format!("console: {{enabled: false}}, file: {{enabled: true, path: {}}}", file.display());
+    let mut stalled = Stalled::start(5, &logging, "audit_log: false", || disk.freeze());
+    kill(stalled.agent.0.id(), libc::SIGKILL);
+    // Its thread in the kernel holds all that it had opened until the disk is back.
+    stalled.wait_victim('S');
+    assert!(stalled.agent.0.try_wait().unwrap().is_none());
+    disk.thaw();
+    let agent = &mut stalled.agent.0;
+    let status = wait_for("end of the agent", || agent.try_wait().unwrap().ok_or_else(String::new));
+    assert_eq!(status.code(), None);
+    stalled.wait_victim('S');
+}
+
+#[test]
+fn configs_that_come_and_go_while_a_disk_hangs_leave_few_threads_behind() {
+    let (disk, folder, port) = (Disk::new(), Folder::new(), free_port());
+    let text = |number: u32| {
+        format!(
+            "agent: {{interval_seconds: 0.05, audit_file: {disk}/audit{number}, metrics: {{address: 127.0.0.1, port: {port}}}}}
+logging: {{level: DEBUG, console: {{enabled: false}}, file: {{enabled: true, path: {disk}/lines{number}}}}}
+failures: {{cpu: {{enabled: true, probability: 0, duration_seconds: 1}}}}\n",
+            disk = disk.0.display()
+        )
+    };
+    let file = folder.write("config.yaml", text(0));
+    let mut command = Command::new(binary());
+    command.args(["run", "--config"]).arg(&file).stdin(Stdio::null()).stdout(Stdio::null());
+    let mut agent = Running(command.spawn().unwrap());
+    let hash = || {
+        let status = get(port, "/status").ok()?.1;
+        Some(status.split_once("\"hash\":\"")?.1.get(..16)?.to_owned())
+    };
+    let mut last = wait_for("answer", || hash().ok_or_else(String::new));
+    wait_for("line", || fs::metadata(disk.0.join("lines0")).map_err(|error| error.to_string()));
+    disk.freeze();
+    for number in 1..=40 {
+        fs::rename(folder.write("new", text(number)), &file).unwrap();
+        last = wait_for("reload", || hash().filter(|hash| *hash != last).ok_or_else(String::new));
+    }
+    let threads = fs::read_dir(format!("/proc/{}/task", agent.0.id())).unwrap().count();
+    disk.thaw();
+    assert!(threads < 40, "{threads}");
+    kill(agent.0.id(), libc::SIGTERM);
+    let agent = &mut agent.0;
+    let status = wait_for("end of the agent", || agent.try_wait().unwrap().ok_or_else(String::new));
+    assert_eq!(status.code(), Some(0));
 }

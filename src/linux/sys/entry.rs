@@ -49,6 +49,15 @@ pub fn append(folder: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd> {
     open(Some(folder), name, flags, call)
 }
 
+/// Opens the file of this name to read it. Never waits for the other end of a FIFO.
+///
+/// # Errors
+/// As open(2): `ELOOP` for a link, `EACCES`.
+pub fn read(folder: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd> {
+    let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
+    open(Some(folder), name, flags, "openat(%, @, O_RDONLY|O_NONBLOCK|O_NOFOLLOW|O_CLOEXEC)")
+}
+
 /// Where a link that [`at`] has opened leads.
 ///
 /// # Errors

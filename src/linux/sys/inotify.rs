@@ -12,6 +12,9 @@ const MASK: u32 =
 /// Bytes of `struct inotify_event` (linux/inotify.h) before the name: wd, mask, cookie, len.
 const HEAD: usize = 16;
 
+/// Reads of one call at most: some 1,000 events.
+const READS: usize = 8;
+
 /// A non-blocking inotify instance, closed on exec.
 #[derive(Debug)]
 pub struct Inotify(OwnedFd);
@@ -56,16 +59,18 @@ impl Inotify {
             .map_err(|failed| failed.about(folder.to_bytes()))
     }
 
-    /// Every event that waits.
+    /// The events that wait; of very many the first, and the instance stays readable: who fills a folder faster than this
+    /// reads must not hold the reader up for ever.
     pub fn events(&self) -> Vec<Event> {
         let mut found = Vec::new();
         let mut bytes = [0u8; 4096];
-        loop {
+        for _ in 0..READS {
             // SAFETY: `bytes` outlives the call and the kernel writes at most its length.
             let count = unsafe { libc::read(self.0.as_raw_fd(), bytes.as_mut_ptr().cast(), bytes.len()) };
             let Ok(count @ 1..) = usize::try_from(count) else { return found };
             parse(bytes.get(..count).unwrap_or_default(), &mut found);
         }
+        found
     }
 }
 
@@ -114,5 +119,22 @@ mod tests {
         assert!(events.iter().all(|event| event.watch == watch && !event.overflow));
         std::fs::remove_dir(&folder).unwrap();
         assert!(inotify.add(&folder).is_err());
+    }
+
+    #[test]
+    fn of_very_many_events_the_first_are_read_and_the_others_wait() {
+        let folder = tempfile::tempdir().unwrap();
+        let inotify = Inotify::new().unwrap();
+        inotify.add(folder.path()).unwrap();
+        let name = |number: usize| folder.path().join(number.to_string());
+        std::fs::write(name(0), "").unwrap();
+        (0..2000).for_each(|number| std::fs::rename(name(number), name(number + 1)).unwrap());
+        let first = inotify.events().len();
+        assert!((1..=READS * 4096 / HEAD).contains(&first), "{first}");
+        let mut all = first;
+        while let more @ 1.. = inotify.events().len() {
+            all += more;
+        }
+        assert_eq!(all, 2 + 2 * 2000);
     }
 }

@@ -33,6 +33,8 @@ pub struct RotatedFile {
     size: u64,
     /// Whether the last attempt failed, and that was told.
     failed: bool,
+    /// Whether the file ends in the middle of a line.
+    torn: bool,
     /// When a file is opened again, or looked for.
     due: Option<Instant>,
     asked: u32,
@@ -42,7 +44,17 @@ impl RotatedFile {
     /// A file that the first line will open.
     pub fn new(path: PathBuf, max_size: u64, backups: u32) -> RotatedFile {
         let asked = ASKED.load(Ordering::Relaxed);
-        RotatedFile { path, max_size, backups, opened: None, size: 0, failed: false, due: None, asked }
+        RotatedFile {
+            path,
+            max_size,
+            backups,
+            opened: None,
+            size: 0,
+            failed: false,
+            torn: false,
+            due: None,
+            asked,
+        }
     }
 
     /// The way out for a queue of lines; `tell` hears once when it begins to fail.
@@ -59,6 +71,7 @@ impl RotatedFile {
         self.due = Instant::now().checked_add(RETRY);
         let opened = Appended::open(&self.path)?;
         self.size = opened.file.metadata().map_or(0, |data| data.len());
+        self.torn = opened.is_torn(&self.path);
         self.opened = Some(opened);
         Ok(())
     }
@@ -100,16 +113,17 @@ impl RotatedFile {
     fn append(&mut self, line: &str) -> Result<()> {
         let Some(Appended { file, .. }) = self.opened.as_mut() else { return Ok(()) };
         let mut bytes = line.as_bytes();
-        // A full disk may have taken half a line; the next one must not continue it.
-        let torn = self.failed && self.size > 0;
-        let torn = if torn { file.write(b"\n") } else { Ok(0) };
-        let mut written = torn.doing("write", self.path.display())?;
+        // A full disk or a kill may have left half a line; the next one must not continue it.
+        let end = if self.torn && self.size > 0 { file.write(b"\n") } else { Ok(0) };
+        let mut written = end.doing("write", self.path.display())?;
+        self.torn = false;
         let result = loop {
             match file.write(bytes) {
                 Ok(0) => break Err(std::io::ErrorKind::WriteZero.into()),
                 Ok(count) => {
                     written += count;
                     bytes = bytes.get(count..).unwrap_or_default();
+                    self.torn = !bytes.is_empty();
                     if bytes.is_empty() {
                         break Ok(());
                     }
@@ -220,6 +234,21 @@ mod tests {
         file.due = None;
         assert!(file.write("y\n").is_none());
         assert_eq!(files(&folder.path().join("no-folder")), pairs(&[("a.log", "y\n")]));
+    }
+
+    #[test]
+    fn half_a_line_of_an_earlier_writer_is_not_continued() {
+        let folder = folder();
+        let path = folder.path().join("a.log");
+        for (old, new) in [("half", "half\nnew\n"), ("whole\n", "whole\nnew\n"), ("", "new\n")] {
+            fs::write(&path, old).unwrap();
+            assert!(RotatedFile::new(path.clone(), 0, 0).write("new\n").is_none());
+            assert_eq!(fs::read_to_string(&path).unwrap(), new);
+        }
+        // One that may be written but not read is taken for whole.
+        fs::write(&path, "half").unwrap();
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o200)).unwrap();
+        assert!(RotatedFile::new(path.clone(), 0, 0).write("new\n").is_none());
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! Lines on their way out. Whoever has one to say hands it over and goes on; a thread of its own carries it to the
 //! console, the file or the audit trail. A reader that stalls, a disk that hangs, stops that thread alone: then lines
-//! pile up to [`MOST`] bytes, and what comes after is dropped and counted.
+//! pile up to [`MOST`] bytes, and what comes after is dropped and counted. A config that names another way out leaves
+//! such a thread behind; there are [`LEFT`] of them at most.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Bytes of lines that wait for one way out at most: some 2,000 lines.
+/// Bytes of lines that wait for one way out at most: some 2,000 lines. A line that is longer by itself waits alone.
 pub const MOST: usize = 256 << 10;
 
 /// How long the end of the program waits for a way out on which nothing moves.
@@ -20,6 +21,13 @@ const LIMIT: Duration = Duration::from_secs(1);
 
 /// Writing a line takes little; formatting and rotation are done on it too.
 const STACK: usize = 64 << 10;
+
+/// Threads at most whose queues are closed and who are not done: with more, a disk that hangs while configs come and go
+/// would cost threads and memory without end. Another way out waits for one of them.
+const LEFT: usize = 8;
+
+/// How many there are.
+static LEFT_BEHIND: AtomicUsize = AtomicUsize::new(0);
 
 /// Lines that were dropped since the program began, whatever they were for.
 static DROPPED: AtomicU64 = AtomicU64::new(0);
@@ -53,11 +61,22 @@ struct State {
     closed: bool,
     /// Until the thread has it.
     sink: Option<Sink>,
+    /// Whether its thread may start whoever was left behind.
+    always: bool,
 }
 
 impl Queue {
     /// A way out. Its thread starts with the first line.
     pub fn new(sink: Sink) -> Queue {
+        Queue::open(sink, false)
+    }
+
+    /// The way to the console, which nothing that hangs elsewhere may keep from starting.
+    pub fn console(sink: Sink) -> Queue {
+        Queue::open(sink, true)
+    }
+
+    fn open(sink: Sink, always: bool) -> Queue {
         let state = State {
             lines: VecDeque::new(),
             bytes: 0,
@@ -66,6 +85,7 @@ impl Queue {
             writing: false,
             closed: false,
             sink: Some(sink),
+            always,
         };
         let shared =
             Arc::new(Shared { state: Mutex::new(state), came: Condvar::new(), went: Condvar::new() });
@@ -78,7 +98,7 @@ impl Queue {
     /// Hands a line over, without ever waiting for it. When lines were dropped before it, `notice` says so first.
     pub fn push(&self, line: String, notice: &dyn Fn(u64) -> String) {
         let mut state = self.0.lock();
-        if state.bytes.saturating_add(line.len()) > MOST {
+        if state.bytes > 0 && state.bytes.saturating_add(line.len()) > MOST {
             state.lost += 1;
             DROPPED.fetch_add(1, Ordering::Relaxed);
             return;
@@ -89,7 +109,8 @@ impl Queue {
         }
         state.add(line);
         // Without a thread (no memory, too many processes) the lines wait, and the next one tries again.
-        if let Some(sink) = state.sink.take() {
+        let may = state.always || LEFT_BEHIND.load(Ordering::Relaxed) < LEFT;
+        if let Some(sink) = state.sink.take_if(|_| may) {
             let shared = Arc::clone(&self.0);
             let place = Arc::new(Mutex::new(Some(sink)));
             let given = Arc::clone(&place);
@@ -110,7 +131,15 @@ impl Queue {
 
 impl Drop for Queue {
     fn drop(&mut self) {
-        self.0.lock().closed = true;
+        let mut state = self.0.lock();
+        state.closed = true;
+        if state.sink.is_some() {
+            // No thread will ever carry these.
+            DROPPED.fetch_add(state.lines.len() as u64, Ordering::Relaxed);
+        } else {
+            LEFT_BEHIND.fetch_add(1, Ordering::Relaxed);
+        }
+        drop(state);
         self.0.came.notify_one();
     }
 }
@@ -141,6 +170,7 @@ impl Shared {
                 state.out += 1;
                 self.went.notify_all();
             } else if state.closed {
+                LEFT_BEHIND.fetch_sub(1, Ordering::Relaxed);
                 return;
             } else {
                 // What a burst has needed is not kept.
@@ -186,8 +216,16 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
+    /// What is counted is counted for the whole process.
+    static ALONE: Mutex<()> = Mutex::new(());
+
+    fn alone() -> MutexGuard<'static, ()> {
+        ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     #[test]
     fn what_is_not_taken_is_dropped_counted_and_told_and_nobody_waits() {
+        let _alone = alone();
         let (let_go, held) = mpsc::channel::<()>();
         let (said, heard) = mpsc::channel();
         let queue = Queue::new(Box::new(move |line: &str| {
@@ -229,6 +267,7 @@ mod tests {
 
     #[test]
     fn a_reader_that_takes_a_line_now_and_then_holds_up_no_end() {
+        let _alone = alone();
         let (let_go, held) = mpsc::channel::<()>();
         let queue = Queue::new(Box::new(move |_: &str| {
             // Slow until the test lets go: then nobody is left to wait for.
@@ -245,7 +284,54 @@ mod tests {
     }
 
     #[test]
+    fn a_line_longer_than_all_that_may_wait_is_not_lost() {
+        let _alone = alone();
+        let (said, heard) = mpsc::channel();
+        let queue = Queue::new(Box::new(move |line: &str| said.send(line.len()).unwrap()));
+        queue.push("x".repeat(MOST + 1), &|_| String::new());
+        assert_eq!(heard.recv_timeout(Duration::from_secs(60)), Ok(MOST + 1));
+    }
+
+    #[test]
+    fn ways_out_that_hang_and_are_left_behind_cost_no_threads_without_end() {
+        let _alone = alone();
+        let (let_go, held) = mpsc::channel::<()>();
+        let (held, (began, begun)) = (Arc::new(Mutex::new(held)), mpsc::channel());
+        let stuck = || {
+            let (held, began) = (Arc::clone(&held), began.clone());
+            Queue::new(Box::new(move |_: &str| {
+                _ = began.send(());
+                _ = held.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            }))
+        };
+        for _ in 0..10 * LEFT {
+            stuck().push("line".to_owned(), &|_| String::new());
+        }
+        let (said, heard) = mpsc::channel();
+        let queue = |console: bool| {
+            let said = said.clone();
+            let sink: Sink = Box::new(move |line: &str| said.send(line.to_owned()).unwrap());
+            if console { Queue::console(sink) } else { Queue::new(sink) }
+        };
+        let (file, console) = (queue(false), queue(true));
+        file.push("file".to_owned(), &|_| String::new());
+        console.push("console".to_owned(), &|_| String::new());
+        assert_eq!(heard.recv_timeout(Duration::from_secs(60)).as_deref(), Ok("console"));
+        // Once those are done, what waited goes out with the next line.
+        drop(let_go);
+        let end = Instant::now() + Duration::from_secs(60);
+        while LEFT_BEHIND.load(Ordering::Relaxed) >= LEFT && Instant::now() < end {
+            thread::yield_now();
+        }
+        file.push("next".to_owned(), &|_| String::new());
+        assert_eq!(heard.recv_timeout(Duration::from_secs(60)).as_deref(), Ok("file"));
+        drop(began);
+        assert!(begun.iter().count() <= LEFT);
+    }
+
+    #[test]
     fn an_end_waits_for_what_is_on_its_way() {
+        let _alone = alone();
         let (said, heard) = mpsc::channel();
         let queue = Queue::new(Box::new(move |line: &str| said.send(line.to_owned()).unwrap()));
         for number in 0..1000 {
