@@ -12,7 +12,7 @@
 //! newest first; whatever passes its deadline (an agent that hangs or was stopped) it undoes at that time, and all while
 //! the agent cannot end although it was killed (a thread waits for a disk that hangs, and keeps the pipe open). It
 //! never writes to the agent and never waits for it (see [`crate::revert::serve`]). Nor does the agent wait for its
-//! guard: one that is stopped, or does not read for [`PATIENCE`], is killed, and another is told all that is open.
+//! guard: another is told all that is open for one that is stopped or does not read for [`PATIENCE`], which is then killed.
 
 use crate::error::{Context, Error, Result};
 use crate::linux::command;
