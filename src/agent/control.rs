@@ -1,7 +1,7 @@
 //! What a person asks of a running agent, by signals and files, and the loop's answer to it.
 
-use super::injector::Why;
 use super::look::{self, Found, LIMIT, Looker};
+use super::why::Why;
 use super::{Agent, gone};
 use crate::config;
 use crate::error::{Context, Error, Result};
@@ -99,10 +99,8 @@ impl Control {
     pub fn new(config: Option<&Path>, agent: &config::Agent, proc: &Path) -> Result<Control> {
         let bell = bell()?;
         let signals = [libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2, libc::SIGCHLD];
-        // Only process 1 inherits children that it did not start; nobody else must wake for its own.
-        let count = if std::process::id() == 1 { signals.len() } else { signals.len() - 1 };
-        bell::watch(signals.get(..count).unwrap_or_default(), bell)
-            .doing("handle", "SIGHUP, SIGUSR1 and SIGUSR2")?;
+        // SIGCHLD: the guard, and the orphans that process 1 inherits.
+        bell::watch(&signals, bell).doing("handle", "SIGHUP, SIGUSR1 and SIGUSR2")?;
         let mut control = Control {
             bell,
             inotify: Inotify::new().ok().map(Arc::new),
@@ -186,8 +184,9 @@ impl Control {
         untold.filter_map(|looked| looked.looker.until()).min()
     }
 
-    /// Has those files looked at of which their folders tell something.
-    fn listen(&mut self) {
+    /// Takes note of who rang, and has those files looked at of which their folders tell something.
+    pub fn hear(&mut self) {
+        self.bell.clear();
         let events = self.inotify.as_ref().map(|inotify| inotify.events()).unwrap_or_default();
         for event in &events {
             // Links, folders and pipes are only made, never written.
@@ -249,7 +248,6 @@ fn look_at_halt_file(file: &File) -> Found {
 impl Agent {
     /// Looks at everything that somebody may have asked for. Says whether there is another config.
     pub(super) fn attend(&mut self, control: &mut Control) -> bool {
-        control.bell.clear();
         let came = bell::take();
         // Halts first: they must not wait for a config to be read.
         if came(libc::SIGUSR1) {
@@ -260,7 +258,6 @@ impl Agent {
         if came(libc::SIGUSR2) {
             self.halt("signal", None);
         }
-        control.listen();
         if came(libc::SIGHUP) {
             logging::reopen();
             self.forced = true;

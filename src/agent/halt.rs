@@ -1,7 +1,7 @@
 //! Halting: while there is any reason, nothing is rolled, and what was active is reverted at once.
 
 use super::Agent;
-use super::injector::Why;
+use super::why::Why;
 use crate::exporter::metrics::{Family, Metrics};
 
 pub(super) static HALTED: Family =

@@ -2,6 +2,8 @@
 
 use crate::agent::audit::Audit;
 use crate::agent::hand::Seat;
+use crate::agent::repeats::{Repeats, Said};
+use crate::agent::why::{Why, set_why};
 use crate::board::{Board, Live, PLAN, Past, outcome_members};
 use crate::cancel::Cancel;
 use crate::config::{self, Entry};
@@ -14,11 +16,13 @@ use crate::linux::sys::{clock, event::EventFd, thread, usage};
 use crate::revert::guard::Guard;
 use crate::text::civil::timestamp;
 use crate::text::json::Object;
+use crate::text::logging;
 use crate::text::redact::cut;
+use log::Level;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Room for the frames of an injection: log formatting and path buffers; the default of 2 MiB is only
 /// address space, but a board with strict overcommit accounting counts it.
@@ -29,55 +33,6 @@ static CUT_SHORT: Family = Family::counter(
     "Successful injections that did not hold to their end, by why they were ended.",
     &["failure_type", "why"],
 );
-
-/// Why an injection was ended before its time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// The agent stops.
-    Stop,
-    /// The agent was halted.
-    Halt,
-    /// The entry was removed, disabled or changed.
-    Reload,
-    /// The application is not well.
-    Steady,
-    /// The standard input of `inject` was closed.
-    Input,
-    /// The agent that knew of a fault by hand is gone.
-    Gone,
-}
-
-impl Why {
-    /// Each with the value of the label `why`, and what a reader is told.
-    const ALL: [(Why, &str, &str); 6] = [
-        (Why::Stop, "stop", "ended early by a stop"),
-        (Why::Halt, "halt", "ended early by a halt"),
-        (Why::Reload, "reload", "ended early by a new config"),
-        (Why::Steady, "steady_state", "ended early: the application left its steady state"),
-        (Why::Input, "stdin", "ended early: standard input was closed"),
-        (Why::Gone, "agent_gone", "ended early: the agent is gone"),
-    ];
-
-    /// As the value of a label.
-    pub fn name(self) -> &'static str {
-        Why::ALL[self as usize].1
-    }
-
-    /// The reason of this name.
-    pub fn named(name: &str) -> Option<Why> {
-        Why::ALL.iter().find(|(_, known, _)| *known == name).map(|(why, _, _)| *why)
-    }
-
-    fn words(self) -> &'static str {
-        Why::ALL[self as usize].2
-    }
-}
-
-/// Notes why an injection is ended, to be done before its switch is thrown; the first reason counts.
-pub fn set_why(place: &AtomicU8, why: Why) {
-    let none = u8::MAX;
-    let _ = place.compare_exchange(none, why as u8, Ordering::AcqRel, Ordering::Acquire);
-}
 
 /// What injections need and report to.
 pub struct Injector {
@@ -94,6 +49,8 @@ pub struct Injector {
     /// The agent that was told of the injections, where this process is not the agent itself.
     pub seat: Option<Arc<Seat>>,
     audit: RwLock<Audit>,
+    /// Entries whose injections come to the same end.
+    pub(super) repeats: Repeats,
 }
 
 /// An injection under way on a thread of its own.
@@ -214,6 +171,7 @@ impl Injector {
             ended: EventFd::new().doing("open", "an eventfd")?,
             seat: None,
             audit: RwLock::default(),
+            repeats: Repeats::default(),
         })
     }
 
@@ -284,6 +242,7 @@ impl Injector {
             on_active: &|| {
                 *live.active.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
                 self.metrics.active(kind, 1);
+                logging::let_go(true);
                 if let Some(seat) = &self.seat {
                     seat.active(&live.facts);
                 }
@@ -355,8 +314,12 @@ impl Injector {
             facts: Arc::new(Facts::new(self.is_heard())),
         });
         self.board.begin(&live);
+        // What did not work the last time is told when it does, or comes to another end.
+        if self.repeats.has(entry.name()) {
+            logging::hold();
+        }
         let what = if run.dry_run { "dry run" } else { "injecting" };
-        log::info!("{}: {what}: {}", entry.name(), live.plan);
+        log::info!("{}: {what}: {}", live.entry, live.plan);
         live
     }
 
@@ -382,7 +345,7 @@ impl Injector {
     /// finds it there.
     pub(super) fn conclude(&self, past: Past, failed: usize, cut: Option<Why>) {
         let live = Arc::clone(&past.live);
-        let (kind, name, status, took) = (live.kind, &live.entry, past.status, past.took);
+        let (kind, status, took) = (live.kind, past.status, past.took);
         if past.verified {
             self.metrics.active(kind, -1);
             self.metrics.observe_duration(kind, took.as_secs_f64());
@@ -398,16 +361,31 @@ impl Injector {
         self.event("outcome", |line| outcome_members(line, &past));
         let reason = past.reason.clone().unwrap_or_default();
         self.board.end(past);
-        match status {
-            Status::Success => {
-                let early = if reason.is_empty() { "" } else { ", " };
-                log::info!("{name}: success after {:.3} s, all reverted{early}{reason}", took.as_secs_f64());
-            }
-            Status::Skipped if reason.starts_with("dry run:") => log::warn!("{name}: {reason}"),
-            Status::Skipped if reason == "dry run" => {}
-            Status::Skipped if reason.starts_with("dry run;") => log::info!("{name}: {reason}"),
-            Status::Skipped => log::info!("{name}: skipped: {reason}"),
-            Status::Failed => log::error!("{name}: failed: {reason}"),
-        }
+        self.say_end(&live, status, &reason, took);
+    }
+
+    fn say_end(&self, live: &Live, status: Status, reason: &str, took: Duration) {
+        let name = &live.entry;
+        let (level, word) = match status {
+            Status::Success => (Level::Info, ""),
+            Status::Skipped if reason.starts_with("dry run:") => (Level::Warn, ""),
+            Status::Skipped if reason.starts_with("dry run") => (Level::Info, ""),
+            Status::Skipped => (Level::Info, "skipped: "),
+            Status::Failed => (Level::Error, "failed: "),
+        };
+        let (worked, early) = (status == Status::Success, if reason.is_empty() { "" } else { ", " });
+        let end = match worked {
+            true => format!("success after {:.3} s, all reverted{early}{reason}", took.as_secs_f64()),
+            false => format!("{word}{reason}"),
+        };
+        // Each by hand is somebody's own.
+        let said = match live.by_hand {
+            true => Said { before: None, now: Some(end), again: false },
+            false => self.repeats.end(name, end, worked, clock::now()),
+        };
+        // In the order in which it happened.
+        said.before.iter().for_each(|before| log::log!(level, "{name}: {before}"));
+        logging::let_go(!said.again);
+        said.now.iter().filter(|_| reason != "dry run").for_each(|now| log::log!(level, "{name}: {now}"));
     }
 }

@@ -13,11 +13,14 @@ pub mod look;
 mod prepare;
 mod readiness;
 mod reload;
+mod repeats;
 mod roll;
 mod times;
+mod why;
 
 pub use hand::{Found, Seat, register};
-pub use injector::{End, Injector, Run, Why, set_why};
+pub use injector::{End, Injector, Run};
+pub use why::{Why, set_why};
 
 /// The entry that faults by hand belong to.
 pub const INJECT: &str = "inject";
@@ -146,9 +149,13 @@ impl Agent {
         self.probe();
         self.times = Times::new(self.config.agent.interval);
         let (mut tick, mut due, mut asked) = (0, true, false);
-        let mut starting = 2;
+        let (mut starting, mut quiet) = (2, false);
         loop {
-            self.injector.ended.clear();
+            // Where only the time has passed there is nothing to read, and most of what a tick costs is such calls.
+            if !quiet {
+                self.injector.ended.clear();
+                control.hear();
+            }
             self.reap();
             if due && !asked {
                 control.ask();
@@ -184,8 +191,8 @@ impl Agent {
                 starting -= 1;
                 image::give_back();
             }
-            let until =
-                next.filter(|_| !due).into_iter().chain(control.until()).chain(self.hands.deadline()).min();
+            let others = [control.until(), self.hands.deadline(), self.injector.guard.tend()];
+            let until = next.filter(|_| !due).into_iter().chain(others.into_iter().flatten()).min();
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             let files = control.files().map_or(-1, |fd| fd.as_raw_fd());
             let mut rows = vec![
@@ -195,8 +202,8 @@ impl Agent {
                 poll::row(self.injector.ended.as_fd().as_raw_fd(), libc::POLLIN),
             ];
             rows.extend(self.hands.rows());
-            // A failure (no memory) is as good as nothing to tell: the loop looks at everything anyway.
-            _ = poll::poll(&mut rows, left);
+            // A failure (no memory) is as good as something to tell: the loop looks at everything.
+            quiet = poll::poll(&mut rows, left).is_ok_and(|ready| ready == 0);
             if stop.is_cancelled() {
                 return Ok(self.stop());
             }

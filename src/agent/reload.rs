@@ -1,7 +1,7 @@
 //! Another config while the agent runs: checked first, taken over between two ticks, and what it no longer wants
 //! is ended at once.
 
-use super::injector::Why;
+use super::why::Why;
 use super::{Agent, halt};
 use crate::config::{self, Entry, Loaded};
 use crate::error::Result;
@@ -57,6 +57,8 @@ impl Agent {
             ended += self.hands.end(Why::Reload);
         }
         self.keep_entries();
+        let entries = &self.config.entries;
+        self.injector.repeats.keep(|name| entries.iter().any(|entry| entry.name() == name));
         self.seed = self.config.agent.seed.unwrap_or(self.seed);
         self.refused = None;
         let first = std::mem::take(&mut self.idle);

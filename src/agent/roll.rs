@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 impl Agent {
     pub(super) fn tick(&mut self, tick: u64) {
-        self.injector.guard.tend();
         self.times.set_clock();
         let moment = self.times.moment(tick);
         let rests = self.decider.rests(&self.config.agent.limits, moment);

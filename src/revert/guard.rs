@@ -36,6 +36,8 @@ const SET_UP: Duration = Duration::from_secs(10);
 const SHORT_MARGIN: Duration = Duration::from_millis(500);
 /// How long a write to the guard may take, and its end after SIGKILL, before the agent goes on without it.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Between two starts of a guard, where each ends at once.
+const AGAIN: Duration = Duration::from_millis(100);
 /// How often the end of the guard is looked for where the kernel has no pidfd.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -49,6 +51,8 @@ pub struct Guard {
 #[derive(Default)]
 struct State {
     process: Option<(Child, ChildStdin)>,
+    /// When it was started.
+    started: Option<Instant>,
     /// Announced and not released: what a new guard must be told.
     open: Vec<Record>,
     last_id: u64,
@@ -119,14 +123,22 @@ impl Guard {
         self.lock().ensure()
     }
 
-    /// Looks after a guard that has died or was stopped; called once a tick, does nothing where none is needed.
-    pub fn tend(&self) {
+    /// Looks after a guard that has died or was stopped, where one is needed: without it nobody would take back what is
+    /// open if the agent died, too. Called whenever a child may have ended. Returns when to call this again: who ends
+    /// as soon as it begins is not started at once.
+    pub fn tend(&self) -> Option<Instant> {
         let mut state = self.lock();
-        if (state.process.is_some() || !state.open.is_empty())
+        if state.process.is_none() && state.open.is_empty() {
+            return None;
+        }
+        let again = state.started.and_then(|at| at.checked_add(AGAIN)).filter(|at| *at > Instant::now());
+        if again.is_none()
             && let Err(error) = state.ensure()
         {
             log::error!("{error}");
+            return Instant::now().checked_add(PATIENCE);
         }
+        again
     }
 
     /// Announces a change that is about to be made and will last at most `duration`. A revert that fails is
@@ -195,6 +207,7 @@ impl State {
         let mut child = command::start(&mut command).doing("start", "the guard process /proc/self/exe")?;
         let pipe = child.stdin.take().ok_or_else(|| Error::refused("the guard process has no pipe"))?;
         self.process = Some((child, pipe));
+        self.started = Some(Instant::now());
         for index in 0..self.open.len() {
             let line = self.open[index].line();
             if let Err(error) = self.send(&line) {

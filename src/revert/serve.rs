@@ -7,7 +7,7 @@
 use crate::linux::proc::{Handle, Reader, Stat};
 use crate::linux::sys::{clock, event::EventFd, memory, poll, sched, task};
 use crate::revert::guard::{Line, Record, parse};
-use crate::revert::undo::{Tools, Undo};
+use crate::revert::undo::{HANDLE, Tools, Undo};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::process::parent_id;
@@ -41,6 +41,13 @@ pub fn serve(input: impl Read + AsFd, say: &mut dyn FnMut(String)) -> usize {
     let _ = tools.prepare(); // without a socket now there may be one when it is needed
     let reader = Reader::new(Path::new("/proc")).ok();
     let mut watch = Watch { tools, reader, holds: 0, records: Vec::with_capacity(64), say };
+    // A rehearsal on what is not there brings the pages on the way into memory.
+    for nothing in [
+        Undo::Resume { pid: std::process::id(), start: 0 },
+        Undo::RemoveRoot { ifindex: i32::MAX, handle: HANDLE },
+    ] {
+        let _ = nothing.perform(&watch.tools);
+    }
     // Neither is vital: without the right, the guard is as quick as the machine's load allows.
     let _ = sched::hurry();
     let _ = memory::lock_all();

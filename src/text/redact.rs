@@ -11,7 +11,7 @@ const MAX: usize = 160;
 const HIDDEN: &str = "***";
 /// What follows a word with one of these in it is not shown.
 const SECRET: [&str; 19] = [
-    "pass", "pwd", "secret", "token", "key", "cred", "auth", "bearer", "cookie", "sig", "dsn", "conn",
+    "pass", "pw", "secret", "token", "key", "cred", "auth", "bearer", "cookie", "sig", "dsn", "conn",
     "session", "jwt", "private", "salt", "user", "login", "header",
 ];
 /// Words of the Authorization header that a secret follows.
@@ -27,7 +27,10 @@ pub fn printable(bytes: &[u8]) -> String {
     let mut line = String::new();
     for letter in String::from_utf8_lossy(bytes).chars() {
         // the bidirectional and line-breaking controls can make a terminal or a log viewer lie
-        if letter.is_control() || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}') {
+        if letter.is_control()
+            || matches!(letter, '\u{61c}' | '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}')
+        {
             let _ = write!(line, "{}", letter.escape_unicode());
         } else {
             line.push(letter);
@@ -43,9 +46,15 @@ pub fn program(cmdline: &[u8]) -> String {
     let first = arguments.next().unwrap_or_default();
     let word = first.split(|byte| byte.is_ascii_whitespace()).next().unwrap_or_default();
     let count = arguments.count();
-    let mut line = cut(argument(&printable(word), true).0, MAX);
+    let mut line = name(word);
     let _ = write!(line, ", {count} argument{}", if count == 1 { "" } else { "s" });
     line
+}
+
+/// The name of a program or process without what may be a secret, cut at 160 bytes: whoever may name himself may write
+/// there what he likes.
+pub fn name(bytes: &[u8]) -> String {
+    cut(argument(&printable(bytes), true).0, MAX)
 }
 
 /// A command line without what may be a secret, cut at 160 bytes.
@@ -153,10 +162,11 @@ fn words(text: &str, first: bool) -> (String, bool) {
             return hidden(&text[..start]);
         }
         if option.is_some() && word.len() > 2 {
-            return hidden(&text[..start + 2]); // -pX
+            // -pX, or -password X
+            return (format!("{}{HIDDEN}", &text[..start + 2]), rest.is_empty() && is_secret(word));
         }
         // The path of a program says nothing about what follows.
-        let names = option.is_some() || !(first && length == 0) && is_secret(word);
+        let names = option.is_some() || is_bundle(word) || !(first && length == 0) && is_secret(word);
         if names || is_scheme(word) {
             return if rest.is_empty() { (text.to_owned(), true) } else { hidden(kept) };
         }
@@ -172,6 +182,14 @@ fn words(text: &str, first: bool) -> (String, bool) {
 fn is_secret(word: &str) -> bool {
     let name = word.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
     SECRET.iter().any(|part| name.contains(part))
+}
+
+/// Whether these are short options in one word, of which the last has a secret behind it: curl -sSu.
+fn is_bundle(word: &str) -> bool {
+    word.strip_prefix('-').is_some_and(|letters| {
+        letters.ends_with(|last| SHORT.contains(last))
+            && letters.bytes().all(|byte| byte.is_ascii_alphabetic())
+    })
 }
 
 fn is_scheme(word: &str) -> bool {

@@ -169,3 +169,29 @@ fn a_closed_or_full_standard_output_does_not_end_the_agent() {
         kill(agent.pid(), libc::SIGTERM);
     }
 }
+
+#[test]
+fn what_comes_to_the_same_end_again_and_again_is_told_now_and_then() {
+    let name = format!("sleep 1000.{}7", std::process::id());
+    let agent = Agent::start(&format!(
+        "agent: {{interval_seconds: 0.02, metrics: {{address: 127.0.0.1, port: PORT}}}}\n\
+         failures: {{gone: {{type: process, enabled: true, probability: 1, target_name: {name}, grace_seconds: 0}}}}\n"
+    ));
+    agent.wait_log("; the same 10 times since ");
+    agent.wait_metric("chaos_injections_total{failure_type=\"process\",status=\"skipped\"}", |count| {
+        count > 30.0
+    });
+    let log = agent.log();
+    assert_eq!(log.matches("gone: injecting").count(), 1, "{log}");
+    assert!((2..=3).contains(&log.matches("gone: skipped").count()), "{log}");
+    // What happens is told again, and what was not told before it.
+    let victim = Victim::spawn(Command::new("sleep").arg(name.trim_start_matches("sleep ")));
+    agent.wait_log("gone: success");
+    let log = agent.log();
+    let at = |text: &str| log.rfind(text).unwrap_or_else(|| panic!("no {text:?} in {log}"));
+    assert!(
+        at("; the same ") < at("gone: success") && log.contains(&format!("process {} ", victim.pid())),
+        "{log}"
+    );
+    assert_eq!(agent.stop().0, 0);
+}

@@ -26,9 +26,9 @@ fn wait_state(pid: u32, wanted: char) {
 }
 
 /// The guard process of an agent; never the one that it had before.
-fn guard(agent: &Agent, before: u32) -> u32 {
+fn guard(agent: u32, before: u32) -> u32 {
     wait_for("guard process", || {
-        let children = format!("/proc/{0}/task", agent.pid());
+        let children = format!("/proc/{agent}/task");
         let threads = std::fs::read_dir(children).map_err(|error| error.to_string())?.flatten();
         threads
             .flat_map(|thread| {
@@ -112,10 +112,10 @@ fn one_that_is_stopped_is_replaced_and_the_new_one_knows_what_is_open() {
     let entry = "target_name: sleep 1000.438, action: pause, duration_seconds: 3600";
     let mut agent = Agent::start(&config(entry, 0.1));
     wait_state(victim.pid(), 'T');
-    let first = guard(&agent, 0);
+    let first = guard(agent.pid(), 0);
     kill(first, libc::SIGSTOP);
     agent.wait_log("was stopped; replacing it");
-    guard(&agent, first);
+    guard(agent.pid(), first);
     wait_for(
         "end of the first guard",
         || if is_alive(first) { Err("it is there".to_owned()) } else { Ok(()) },
@@ -125,13 +125,48 @@ fn one_that_is_stopped_is_replaced_and_the_new_one_knows_what_is_open() {
     wait_state(victim.pid(), 'S');
 }
 
+/// Ends or stops the guard of `agent`, ends `agent` as soon as it has another one, and sees that its victim goes on.
+fn lose_the_guard_and_then(agent: &mut std::process::Child, victim: &Victim, signal: i32) {
+    wait_state(victim.pid(), 'T');
+    let first = guard(agent.id(), 0);
+    kill(first, signal);
+    guard(agent.id(), first);
+    wait_for("end of the guard", || if is_alive(first) { Err("it is there".to_owned()) } else { Ok(()) });
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    wait_state(victim.pid(), 'S');
+}
+
+#[test]
+fn one_that_is_lost_is_replaced_long_before_the_next_tick() {
+    let victim = sleeper("1000.439");
+    let entry = "target_name: sleep 1000.439, action: pause, duration_seconds: 3600";
+    for signal in [libc::SIGKILL, libc::SIGSTOP] {
+        let mut agent = Agent::start(&config(entry, 86400.0));
+        lose_the_guard_and_then(&mut agent.child, &victim, signal);
+    }
+}
+
+#[test]
+fn one_that_is_lost_during_a_fault_by_hand_is_replaced() {
+    let victim = sleeper("1000.441");
+    let port = free_port().to_string();
+    for signal in [libc::SIGKILL, libc::SIGSTOP] {
+        let mut inject = Command::new(binary());
+        inject.args(["inject", "--port", &port, "process", "action=pause", "target_name=sleep 1000.441"]);
+        inject.args(["--for", "1h"]).current_dir("/").env_remove("CHAOS_CONFIG");
+        let mut inject = Running(inject.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        lose_the_guard_and_then(&mut inject.0, &victim, signal);
+    }
+}
+
 #[test]
 fn one_that_is_stopped_does_not_keep_the_agent_from_its_end() {
     let victim = sleeper("1000.442");
     let entry = "target_name: sleep 1000.442, action: pause, duration_seconds: 3600";
     let mut agent = Agent::start(&config(entry, 86400.0));
     wait_state(victim.pid(), 'T');
-    kill(guard(&agent, 0), libc::SIGSTOP);
+    kill(guard(agent.pid(), 0), libc::SIGSTOP);
     agent.signal(libc::SIGTERM);
     assert_eq!(agent.wait_exit().code(), Some(0));
     assert_eq!(state(victim.pid()), Some('S'));

@@ -6,7 +6,7 @@ use std::process::Command;
 /// Says a debug line for every tick of 10 ms and does nothing.
 fn config(logging: &str) -> String {
     format!(
-        "agent:\n  interval_seconds: 0.01\n  dry_run: true\n  metrics: {{enabled: false}}\n\
+        "agent:\n  interval_seconds: 0.01\n  dry_run: true\n  metrics: {{enabled: false, port: PORT}}\n\
          failures:\n  network: {{enabled: true, probability: 0, duration_seconds: 1}}\nlogging: {logging}\n"
     )
 }

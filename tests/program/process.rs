@@ -144,3 +144,33 @@ fn as_process_1_it_takes_away_orphans_as_they_end() {
     });
     kill(first, libc::SIGTERM);
 }
+
+#[test]
+fn what_a_process_writes_into_its_title_is_shown_nowhere() {
+    use std::os::unix::process::CommandExt;
+    let folder = Folder::new();
+    // The kernel's name comes from the file, so this is what setproctitle(3) and prctl(2) leave behind together.
+    let title = "worker9: --password hunter2 redis:me:hunter2@db";
+    let path = folder.0.join(title);
+    std::os::unix::fs::symlink("/bin/sleep", &path).unwrap();
+    let victim = Victim::spawn(Command::new(&path).arg0(title).arg("1000.377"));
+    wait_for("title", || match std::fs::read(format!("/proc/{}/cmdline", victim.pid())) {
+        Ok(line) if line.starts_with(title.as_bytes()) => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    let audit = folder.0.join("audit.jsonl");
+    let entry = "target_name: worker9, action: pause, duration_seconds: 0.05";
+    let config = config(entry).replace("agent:\n", &format!("agent:\n  audit_file: {}\n", audit.display()));
+    let agent = Agent::start(&config);
+    agent.wait_logs("process: success", 2);
+    let mut shown = String::new();
+    for path in ["/", "/status", "/status?format=text", "/metrics"] {
+        shown += &get(agent.port, path).unwrap().1;
+    }
+    let (_, log) = agent.stop();
+    let trail = std::fs::read_to_string(audit).unwrap();
+    for text in [&shown, &log, &trail] {
+        assert!(text.contains(&format!("{} (worker9:)", victim.pid())), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}

@@ -1,7 +1,7 @@
 //! The end of `chaos-agent inject`.
 
 use super::{LINE, TOLD, is_trusted, line, name, who};
-use crate::agent::injector::Why;
+use crate::agent::why::Why;
 use crate::board::Past;
 use crate::failures::Facts;
 use crate::linux::sys::poll;

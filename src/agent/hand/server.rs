@@ -2,7 +2,7 @@
 //! connections, each with a limit to what it may send and to the time until it says what it wants.
 
 use super::{LINE, TOLD, is_trusted, line, name, who};
-use crate::agent::injector::Why;
+use crate::agent::why::Why;
 use crate::agent::{Agent, INJECT};
 use crate::board::{Live, Past};
 use crate::exporter::metrics::Status;

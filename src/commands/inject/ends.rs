@@ -1,7 +1,7 @@
 //! What ends a fault by hand before its time, beside signals: the agent, standard input, a halt file. One thread waits
-//! for all of them, for as long as the process lives.
+//! for all of them, for as long as the process lives, and looks after the guard.
 
-use crate::agent::{Seat, Why, set_why};
+use crate::agent::{Injector, Seat, Why, set_why};
 use crate::cancel::Cancel;
 use crate::error::{Context, Error, Result};
 use crate::linux::sys::{poll, thread};
@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// Between two looks at a halt file: without an agent, nobody else does it.
 const LOOK: Duration = Duration::from_millis(100);
+/// Between two looks at the guard.
+const TEND: Duration = Duration::from_secs(1);
 const STACK: usize = 128 << 10;
 
 /// What to wait for.
@@ -34,12 +36,9 @@ impl Ends {
     ///
     /// # Errors
     /// There is no thread left.
-    pub fn watch(self, stop: Arc<Cancel>, why: Arc<AtomicU8>) -> Result<()> {
-        if self.seat.is_none() && self.input.is_none() && self.halt_file.is_none() {
-            return Ok(());
-        }
+    pub fn watch(self, injector: Arc<Injector>, stop: Arc<Cancel>, why: Arc<AtomicU8>) -> Result<()> {
         let body = move || {
-            set_why(&why, self.first());
+            set_why(&why, self.first(&injector));
             stop.cancel();
         };
         thread::spawn("ends", STACK, Box::new(body)).doing("start", "a thread")?;
@@ -47,10 +46,11 @@ impl Ends {
     }
 
     /// The first of them.
-    fn first(mut self) -> Why {
+    fn first(mut self, injector: &Injector) -> Why {
         let path = self.halt_file.as_deref();
-        let time = path.map(|_| LOOK);
+        let time = Some(if path.is_some() { LOOK } else { TEND });
         loop {
+            injector.guard.tend();
             if let Some(path) = path.filter(|path| path.symlink_metadata().is_ok()) {
                 log::warn!("the halt file {} is there: ending and reverting", path.display());
                 return Why::Halt;

@@ -66,7 +66,8 @@ pub fn run(parsed: &Parsed<'_>) -> Result<u8> {
     if !dry_run {
         enter(parsed, entry, known, &mut injector, &mut ends)?;
     }
-    ends.watch(Arc::clone(&stop), Arc::clone(&why))?;
+    let injector = Arc::new(injector);
+    ends.watch(Arc::clone(&injector), Arc::clone(&stop), Arc::clone(&why))?;
     let roll = Roll { value: 0.0, seed };
     let run = Run { entry, tick: 0, roll, dry_run, looks_closely: true, cancel: &stop, why: &why };
     let end = injector.inject(&run);

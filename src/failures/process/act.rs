@@ -94,15 +94,27 @@ impl<'a> Act<'a> {
                 deaths.push(Death::now());
                 continue;
             }
-            match self.selection.judge(self.reader, victim.who.pid).doing("read", &victim)? {
-                Verdict::Meant(_) => left.push(victim),
-                _ => {
-                    spared += 1;
-                    log::warn!("{}: {victim} is another program by now; left alone", self.injection.entry);
-                }
+            match self.is_meant(&victim)? {
+                true => left.push(victim),
+                false => spared += 1,
             }
         }
         Ok((left, spared))
+    }
+
+    /// Whether a victim is still who was meant; says so where it is not. Of thousands, the last has its turn seconds after
+    /// it was held.
+    fn is_meant(&mut self, victim: &Victim) -> Result<bool> {
+        if matches!(
+            self.selection.judge(self.reader, victim.who.pid).doing("read", victim)?,
+            Verdict::Meant(_)
+        ) {
+            return Ok(true);
+        }
+        if !victim.is_gone(self.reader)? {
+            log::warn!("{}: {victim} is another program by now; left alone", self.injection.entry);
+        }
+        Ok(false)
     }
 
     /// Stops the victims, each for the duration of the injection from then on, and lets them go on.
@@ -117,6 +129,9 @@ impl<'a> Act<'a> {
             if self.injection.cancel.is_cancelled() {
                 break;
             }
+            if !self.is_meant(victim)? {
+                continue;
+            }
             let Some(reverter) = self.stop(victim, &mut paused, &mut result)? else { continue };
             let now = Instant::now();
             let end = now.checked_add(self.injection.duration).unwrap_or(now + EVER);
@@ -127,7 +142,9 @@ impl<'a> Act<'a> {
             some = true;
         }
         if !some {
-            return Ok(Outcome::Skipped("every victim had ended or was stopped already".to_owned()));
+            return Ok(Outcome::Skipped(
+                "every victim had ended, was stopped already or is another program by now".to_owned(),
+            ));
         }
         while let Some((end, _)) = paused.first() {
             if self.pass(*end, &mut paused, &mut result) == Waited::Cancelled {
@@ -211,7 +228,9 @@ impl<'a> Act<'a> {
         let mut refused = None;
         let sent = self.send_all(victims, number, &mut refused);
         if sent.is_empty() && refused.is_none() {
-            return Ok(Outcome::Skipped("every victim had ended by itself".to_owned()));
+            return Ok(Outcome::Skipped(
+                "every victim had ended by itself or is another program by now".to_owned(),
+            ));
         }
         self.outcome(refused, all)
     }
@@ -219,7 +238,9 @@ impl<'a> Act<'a> {
     fn outcome(&self, refused: Option<(Error, usize)>, all: usize) -> Result<Outcome> {
         match refused {
             None if self.injection.active.load(std::sync::atomic::Ordering::Acquire) => Ok(Outcome::Success),
-            None => Ok(Outcome::Skipped("every victim had ended by itself".to_owned())),
+            None => Ok(Outcome::Skipped(
+                "every victim had ended by itself or is another program by now".to_owned(),
+            )),
             Some((error, 1)) if all == 1 => Err(error),
             Some((error, count)) => Err(error.hint(format!("so it was for {count} of {all} victims"))),
         }
@@ -234,13 +255,17 @@ impl<'a> Act<'a> {
     ) -> Vec<Victim> {
         let mut sent = Vec::new();
         for victim in victims {
-            match victim.send(self.reader, number) {
+            let sent_to = match self.is_meant(&victim) {
+                Ok(true) => victim.send(self.reader, number),
+                spared => spared,
+            };
+            match sent_to {
                 Ok(true) => {
                     self.injection.begin();
                     self.count(&victim, number);
                     sent.push(victim);
                 }
-                Ok(false) => log::info!("{}: {victim} had ended by itself", self.injection.entry),
+                Ok(false) => log::info!("{}: {victim} got no signal", self.injection.entry),
                 Err(error) => match refused {
                     Some((_, count)) => *count += 1,
                     None => *refused = Some((error, 1)),

@@ -123,7 +123,7 @@ impl Selection {
         if !self.may_mean(&process) {
             return Ok(Verdict::No);
         }
-        let name = redact::printable(process.name());
+        let name = redact::name(process.shown());
         let spared: Vec<&Rule> = self.spared.iter().filter(|rule| rule.names(&process)).collect();
         let Some(stat) = reader.stat(pid)? else { return Ok(Verdict::No) };
         if stat.is_kernel_thread() || stat.is_dead() {

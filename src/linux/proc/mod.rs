@@ -129,6 +129,18 @@ impl<'a> Process<'a> {
         let cut = self.comm.len() == COMM_LEN && base.starts_with(self.comm);
         if cut { base } else { self.comm }
     }
+
+    /// The name for people: where a process gave itself a title, of which the kernel's name is the beginning, its first
+    /// word, since a title may be a whole command line.
+    pub fn shown(&self) -> &'a [u8] {
+        let (argv0, blank) = (self.argv0(), |byte: &u8| byte.is_ascii_whitespace());
+        let is_title = argv0.iter().any(blank)
+            && (argv0.starts_with(self.comm) || base_name(argv0).starts_with(self.comm));
+        if !is_title {
+            return self.name();
+        }
+        self.name().split(blank).find(|word| !word.is_empty()).unwrap_or_default()
+    }
 }
 
 /// What follows the last slash.
@@ -420,5 +432,22 @@ mod tests {
         assert_eq!(named(b"/usr/bin/kube-controller-manager\0-v\0"), b"kube-controller-manager");
         assert_eq!(named(b"other\0"), b"kube-controller");
         assert_eq!(named(b""), b"kube-controller");
+    }
+
+    #[test]
+    fn of_a_title_people_see_one_word() {
+        for (comm, cmdline, shown) in [
+            ("worker9: --pass", "worker9: --password hunter2", "worker9:"),
+            ("app --url=redis", "app --url=redis://me:hunter2@db/0", "app"),
+            ("app hunter2", "app hunter2\0\0\0", "app"),
+            (" hunter2", " hunter2", "hunter2"),
+            ("kube-controller", "/usr/bin/kube-controller-manager\0-v\0", "kube-controller-manager"),
+            ("tmux: server", "tmux\0new\0", "tmux: server"),
+            ("Web Content", "/usr/lib/firefox\0-contentproc\0", "Web Content"),
+            ("java", "java\0-cp\0a b\0", "java"),
+        ] {
+            let process = Process { pid: 7, comm: comm.as_bytes(), cmdline: cmdline.as_bytes() };
+            assert_eq!(String::from_utf8_lossy(process.shown()), shown, "{cmdline:?}");
+        }
     }
 }

@@ -157,13 +157,19 @@ pub fn page_size() -> usize {
     usize::try_from(size).ok().filter(|size| size.is_power_of_two()).unwrap_or(4096)
 }
 
-/// Brings all that this process has mapped so far into memory and keeps it there: mlockall(2), `MCL_CURRENT`.
+/// Keeps all that this process has touched so far of what it has mapped in memory, and the rest of that once it is touched:
+/// mlockall(2), `MCL_ONFAULT`, Linux 4.4.
 ///
 /// # Errors
 /// `ENOMEM`, `EPERM` beyond `RLIMIT_MEMLOCK` without CAP_IPC_LOCK.
 pub fn lock_all() -> Result<()> {
     // SAFETY: takes an integer; no pointer is involved.
-    super::done(unsafe { libc::mlockall(libc::MCL_CURRENT) }, "mlockall(MCL_CURRENT)", 0, 0)
+    super::done(
+        unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_ONFAULT) },
+        "mlockall(MCL_CURRENT|MCL_ONFAULT)",
+        0,
+        0,
+    )
 }
 
 #[cfg(test)]

@@ -15,10 +15,12 @@ use super::output;
 use crate::linux::sys::{clock, usage};
 use line::Line;
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use std::cell::RefCell;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{OnceLock, PoisonError, RwLock};
+use std::time::SystemTime;
 
 /// The names of the levels in configs and in `LOG_LEVEL`. The log crate knows nothing above an error, so
 /// CRITICAL shows what ERROR shows.
@@ -105,10 +107,12 @@ struct Logger {
 
 impl Logger {
     fn log(&self, record: &Record<'_>) {
-        if !self.filter.matches(record) {
-            return;
+        if self.filter.matches(record) {
+            self.put(clock::now(), record);
         }
-        let time = clock::now();
+    }
+
+    fn put(&self, time: SystemTime, record: &Record<'_>) {
         let put = |queue: &Queue, json: bool| {
             let text = |line: &Line<'_>, message: &fmt::Arguments<'_>| match json {
                 true => line.json(message),
@@ -133,6 +137,56 @@ impl Logger {
     }
 }
 
+/// A line that waits for somebody to know whether it is worth being told.
+struct Held {
+    time: SystemTime,
+    level: Level,
+    target: String,
+    text: String,
+}
+
+/// Lines that one thread may hold back; with more of them, what it does is told.
+const HELD: usize = 200;
+
+thread_local! {
+    /// What this thread has said since [`hold`].
+    static HOLDING: RefCell<Option<Vec<Held>>> = const { RefCell::new(None) };
+}
+
+/// Keeps what this thread says from now on, errors excepted, until [`let_go`].
+pub fn hold() {
+    HOLDING.set(Some(Vec::new()));
+}
+
+/// Logs what was kept, as it would have been, or as DEBUG where it is not worth being `told`.
+pub fn let_go(told: bool) {
+    for held in HOLDING.take().into_iter().flatten() {
+        let level = if told { held.level } else { Level::Debug };
+        let current = CURRENT.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(logger) = current.as_ref() else { return };
+        let metadata = Metadata::builder().level(level).target(&held.target).build();
+        if logger.filter.enabled(&metadata) {
+            let mut record = Record::builder();
+            let record = record.metadata(metadata);
+            logger.put(held.time, &record.args(format_args!("{}", held.text)).build());
+        }
+    }
+}
+
+/// Keeps a record if this thread holds its lines back.
+fn is_held(record: &Record<'_>) -> bool {
+    let full = HOLDING.with_borrow_mut(|holding| {
+        let held = holding.as_mut().filter(|_| record.level() != Level::Error)?;
+        let (target, text) = (record.target().to_owned(), record.args().to_string());
+        held.push(Held { time: clock::now(), level: record.level(), target, text });
+        Some(held.len() >= HELD)
+    });
+    if full == Some(true) {
+        let_go(true);
+    }
+    full.is_some()
+}
+
 /// The way to standard output, for as long as the process lives.
 static CONSOLE: OnceLock<Queue> = OnceLock::new();
 /// Whether command lines of other processes may be shown, redacted, in the log and the audit trail.
@@ -155,6 +209,9 @@ impl Log for Switch {
     }
 
     fn log(&self, record: &Record<'_>) {
+        if is_held(record) {
+            return;
+        }
         if let Some(logger) = CURRENT.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
             logger.log(record);
         }

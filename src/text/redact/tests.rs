@@ -4,7 +4,15 @@ use super::*;
 
 /// Command lines with blanks between arguments and `~` for a blank within one, and what is shown. The secret is
 /// always `hunter2` or has `Zz` in it.
-const FORMS: [(&str, &str); 48] = [
+const FORMS: [(&str, &str); 56] = [
+    ("app --pw hunter2 -v", "app --pw *** -v"),
+    ("plink -pw hunter2 host", "plink -p*** *** host"),
+    ("keytool -keypass hunter2 -v", "keytool -k*** *** -v"),
+    ("java -jar a.jar -password hunter2", "java -jar a.jar -p*** ***"),
+    ("java -jar a.jar -password=hunter2", "java -jar a.jar -p***"),
+    ("app -auth hunter2 x", "app -a*** *** x"),
+    ("curl -fsSLu me:hunter2 http://a/", "curl -fsSLu *** http://a/"),
+    ("curl -sSH X-Api:~hunter2 http://a/", "curl -sSH *** http://a/"),
     ("app --password hunter2 -v", "app --password *** -v"),
     ("app --password=hunter2", "app --password=***"),
     ("app --api-key:hunter2", "app --api-key:***"),
@@ -117,6 +125,7 @@ fn addresses_lose_login_and_query() {
 #[test]
 fn lines_stay_lines_and_short() {
     assert_eq!(printable(b"a\nb\x1b[31m\xff\xe2\x80\xae"), "a\\u{a}b\\u{1b}[31m\u{fffd}\\u{202e}");
+    assert_eq!(printable("a\u{2066}b\u{61c}\u{feff}".as_bytes()), "a\\u{2066}b\\u{61c}\\u{feff}");
     let long = command_line(&[&b"x".repeat(156)[..], "é\0more".as_bytes()].concat());
     assert_eq!(long, format!("{}...", "x".repeat(156)), "cut before the letter, not within");
     assert!(command_line(&b"word\0".repeat(30_000)).len() < 200);

@@ -53,18 +53,50 @@ fn a_process_without_its_first_thread_is_alive_seen_stopped_and_killed() {
     assert!(reader.is_gone(pid, start).unwrap(), "it lives on");
 }
 
-#[test]
-fn who_became_another_program_after_sigterm_gets_no_sigkill() {
-    let lab = Lab::new();
+/// A victim that becomes another program at SIGTERM.
+fn changing(lab: &Lab) -> Ward {
     let script = "trap 'exec /bin/sleep 1000' TERM; while :; do /bin/sleep 0.01; done";
     let mut command = Command::new("/bin/sh");
-    let mut ward = Ward::spawn(command.arg0(&lab.word).args(["-c", script]));
-    let fault = lab.configured("{target_name: WORD, grace_seconds: 1.5}");
+    let ward = Ward::spawn(command.arg0(&lab.word).args(["-c", script]));
     until("the trap", || {
         let status = fs::read_to_string(format!("/proc/{}/status", ward.pid())).unwrap();
         let caught = status.split("SigCgt:\t").nth(1).unwrap().split('\n').next().unwrap();
         u64::from_str_radix(caught, 16).unwrap() & 1 << (libc::SIGTERM - 1) != 0
     });
+    ward
+}
+
+#[test]
+fn who_becomes_another_program_while_others_have_their_turn_is_spared() {
+    for yaml in [
+        "action: pause, duration_seconds: 1",
+        "action: signal, signal: CONT",
+        "action: kill, grace_seconds: 0",
+    ] {
+        let lab = Lab::new();
+        let mut wards = [changing(&lab), changing(&lab)];
+        wards.sort_by_key(Ward::pid);
+        let second = wards[1].pid();
+        let fault = lab.configured(&format!("{{target_name: WORD, pick: all, {yaml}}}"));
+        let change = || {
+            pidfd::kill(second, libc::SIGTERM).unwrap();
+            until("another program", || name_of(second) == b"sleep");
+        };
+        let cancel = Cancel::new().unwrap();
+        let ran = run_until(&Once(&fault), &cancel, Duration::from_millis(1), 1, &change);
+        assert_eq!(ran.outcome.unwrap(), Outcome::Success, "{yaml}");
+        let sent =
+            ran.measured.iter().filter(|(_, labels, _)| labels[0] != "SIGCONT" || yaml.contains("CONT"));
+        assert_eq!(sent.count(), 1, "{yaml}: {:?}", ran.measured);
+        assert!(wards[1].0.try_wait().unwrap().is_none(), "{yaml}: a stranger was killed");
+    }
+}
+
+#[test]
+fn who_became_another_program_after_sigterm_gets_no_sigkill() {
+    let lab = Lab::new();
+    let mut ward = changing(&lab);
+    let fault = lab.configured("{target_name: WORD, grace_seconds: 1.5}");
     let ran = run(&Once(&fault), &Cancel::new().unwrap(), Duration::ZERO, 1);
     let Outcome::Skipped(why) = ran.outcome.unwrap() else { panic!("{:?}", ran.measured) };
     assert!(why.contains("no longer who was meant"), "{why}");
