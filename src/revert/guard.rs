@@ -103,6 +103,18 @@ fn ends_within(child: &mut Child, limit: Duration) -> bool {
     }
 }
 
+/// Closes the pipe of a guard and waits for its end, up to `limit`; then kills it. Without a `limit` it is killed before
+/// it may take the end of the pipe for the agent's. Whether it ended by itself.
+fn end((mut child, pipe): (Child, ChildStdin), limit: Duration) -> bool {
+    let mut pipe = Some(pipe);
+    drop(pipe.take_if(|_| !limit.is_zero()));
+    let peaceful = ends_within(&mut child, limit);
+    if peaceful || child.kill().is_ok() && ends_within(&mut child, PATIENCE) {
+        command::forget(child.id());
+    }
+    peaceful
+}
+
 /// Whether a process was stopped by a signal or a debugger.
 fn is_stopped(pid: u32) -> bool {
     Reader::new(Path::new("/proc"))
@@ -200,8 +212,29 @@ impl State {
                 Ok(None) => log::warn!("the guard process {} was stopped; replacing it", child.id()),
                 ended => log::warn!("the guard process {} ended ({ended:?}); starting another", child.id()),
             }
-            self.dismiss(Duration::ZERO);
         }
+        self.start()
+    }
+
+    /// Another guard for one that cannot be told anything.
+    fn replace(&mut self) -> Result<()> {
+        log::warn!("the guard process cannot be told anything; replacing it");
+        self.start()
+    }
+
+    /// Starts a guard, and ends the one before only when that one knows all that is open: if the agent dies meanwhile,
+    /// the kernel lets a stopped one go on (an orphaned process group, setpgid(2)).
+    fn start(&mut self) -> Result<()> {
+        let before = self.process.take();
+        let told = self.begin();
+        let ended = if told.is_ok() { before } else { std::mem::replace(&mut self.process, before) };
+        if let Some(process) = ended {
+            end(process, Duration::ZERO);
+        }
+        told
+    }
+
+    fn begin(&mut self) -> Result<()> {
         let mut command = Command::new("/proc/self/exe");
         command.arg0("chaos-agent").arg("guard").stdin(Stdio::piped()).process_group(0);
         let mut child = command::start(&mut command).doing("start", "the guard process /proc/self/exe")?;
@@ -210,30 +243,14 @@ impl State {
         self.started = Some(Instant::now());
         for index in 0..self.open.len() {
             let line = self.open[index].line();
-            if let Err(error) = self.send(&line) {
-                self.dismiss(Duration::ZERO);
-                return Err(error).doing("write", "to the new guard process");
-            }
+            self.send(&line).doing("write", "to the new guard process")?;
         }
         Ok(())
     }
 
-    /// Another guard for one that cannot be told anything.
-    fn replace(&mut self) -> Result<()> {
-        log::warn!("the guard process cannot be told anything; replacing it");
-        self.dismiss(Duration::ZERO);
-        self.ensure()
-    }
-
     /// Closes the pipe and waits for the guard's end, up to `limit`; then kills it. Whether it ended by itself.
     fn dismiss(&mut self, limit: Duration) -> bool {
-        let Some((mut child, pipe)) = self.process.take() else { return true };
-        drop(pipe);
-        let peaceful = ends_within(&mut child, limit);
-        if peaceful || child.kill().is_ok() && ends_within(&mut child, PATIENCE) {
-            command::forget(child.id());
-        }
-        peaceful
+        self.process.take().is_none_or(|process| end(process, limit))
     }
 
     /// Writes a line, or gives up after [`PATIENCE`]. A pipe that poll(2) calls writable takes a page at once

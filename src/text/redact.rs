@@ -88,8 +88,11 @@ pub fn urls(text: &str) -> String {
     while let Some(at) = rest.find("://") {
         let (before, after) = rest.split_at(at + 3);
         out.push_str(before);
-        let (address, others) =
-            after.split_at(after.find([' ', '\t', '\n', '"', '\'', '<', '>']).unwrap_or(after.len()));
+        // A password may hold what would end an address.
+        let blank = after.find([' ', '\t', '\n']).unwrap_or(after.len());
+        let from = after[..blank].rfind('@').unwrap_or(0);
+        let end = after[from..].find([' ', '\t', '\n', '"', '\'', '<', '>']);
+        let (address, others) = after.split_at(end.map_or(after.len(), |end| from + end));
         let (main, query) = match address.split_once(['?', '#']) {
             Some((main, query)) if !query.is_empty() => (main, true),
             _ => (address, false),
@@ -101,6 +104,8 @@ pub fn urls(text: &str) -> String {
                 out.push('@');
                 out.push_str(host.split(['?', '#']).next().unwrap_or_default());
             }
+            // A login whose rest is behind a blank.
+            None if !has_port(main) => out.push_str(HIDDEN),
             None => out.push_str(main),
         }
         if query {
@@ -111,6 +116,13 @@ pub fn urls(text: &str) -> String {
     }
     out.push_str(rest);
     out
+}
+
+/// Whether what follows the host of an address is a port, if anything does.
+fn has_port(address: &str) -> bool {
+    let host = address.split('/').next().unwrap_or_default();
+    let (_, port) = host.split_once(']').unwrap_or((host, host)); // [::1]:80
+    port.split_once(':').is_none_or(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Each ends with a NUL; a program that rewrote them may have left some at the end.

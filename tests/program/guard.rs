@@ -147,6 +147,44 @@ fn one_that_is_lost_is_replaced_long_before_the_next_tick() {
     }
 }
 
+/// A stopped guard that goes on undoes what is open, so it is better than none.
+#[test]
+fn one_that_is_stopped_stays_while_no_other_can_be_started() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::os::unix::process::CommandExt;
+    // A user of its own, because root may have any number of processes.
+    let is_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
+    let as_user = |command: &mut Command| {
+        if is_root {
+            command.uid(42_443).gid(42_443);
+        }
+    };
+    let mut sleep = Command::new("sleep");
+    as_user(sleep.arg("1000.443"));
+    let victim = Victim::spawn(&mut sleep);
+    let entry = "target_name: sleep 1000.443, action: pause, duration_seconds: 3600";
+    let mut agent = Agent::start_with(&config(entry, 86400.0), &[], |command| {
+        let folder = command.get_current_dir().unwrap();
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+        as_user(command);
+    });
+    wait_state(victim.pid(), 'T');
+    let guard = guard(agent.pid(), 0);
+    let mut limit = Command::new("prlimit");
+    as_user(limit.args(["--pid", &agent.pid().to_string(), "--nproc=1:1"]).current_dir("/"));
+    let limited = limit.output().unwrap();
+    assert!(limited.status.success(), "{}", String::from_utf8_lossy(&limited.stderr));
+    kill(guard, libc::SIGSTOP);
+    agent.wait_log("cannot start the guard process");
+    agent.child.kill().unwrap();
+    agent.child.wait().unwrap();
+    // Where the tests share a session with whoever inherits the guard, the kernel does not do this.
+    if state(guard) == Some('T') {
+        kill(guard, libc::SIGCONT);
+    }
+    wait_state(victim.pid(), 'S');
+}
+
 #[test]
 fn one_that_is_lost_during_a_fault_by_hand_is_replaced() {
     let victim = sleeper("1000.441");

@@ -169,6 +169,12 @@ impl Rule {
                 _ => Word::ExactName(text.into_bytes()),
             });
         }
+        // Nobody has an empty one: whom such a condition was to spare would be met.
+        for (key, text) in [("exe", &rule.exe), ("container", &rule.container)] {
+            if text.as_ref().is_some_and(String::is_empty) {
+                section.problem(key, "is empty", "");
+            }
+        }
         shown.extend(rule.exe.iter().map(|exe| format!("exe {exe:?}")));
         shown.extend(rule.uid.iter().map(|uid| format!("uid {uid}")));
         shown.extend(rule.container.iter().map(|container| format!("container {container:?}")));
@@ -273,6 +279,8 @@ mod tests {
             ("match: {name: sh}", "3 characters"),
             ("match: {exact_name: java}", "interpreter"),
             ("match: {cmdline: ''}", "is empty"),
+            ("match: {exe: ''}", "exe: \"\" is empty"),
+            ("{target_name: redis, exclude: [{container: ''}]}", "container: \"\" is empty"),
             ("match: {uid: -1}", "uid"),
             ("match: {nam: redis}", "did you mean name?"),
             ("{target_name: redis, exclude: [{}]}", "has no condition"),

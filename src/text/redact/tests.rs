@@ -115,6 +115,9 @@ fn addresses_lose_login_and_query() {
         ("\"https://u:p@a/b?c=d\" needs TLS", "\"https://***@a/b?***\" needs TLS"),
         ("http://a?t=1 answered, http://b/#t=1 too", "http://a?*** answered, http://b/?*** too"),
         ("http://u:p/q?r@a/x", "http://***@a/x?***"),
+        ("https://me:hunter2'x\"y@a/b has", "https://***@a/b has"),
+        ("https://me:hunter2 x@a/b", "https://*** x@a/b"),
+        ("http://[::1]:80/x and http://[fe80::1]/x:y", "http://[::1]:80/x and http://[fe80::1]/x:y"),
         ("a:b@c", "a:b@c"),
         ("://", "://"),
     ] {
