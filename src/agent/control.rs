@@ -78,6 +78,10 @@ const CONFIG: usize = 2;
 /// How often the config is looked at although its folder tells of changes: some file systems promise that and do not.
 const REGULAR: Duration = Duration::from_secs(30);
 
+/// How often the halt file is looked at while faults are active, however far the next tick is: many a file system tells
+/// nothing of what others do in it.
+const OFTEN: Duration = Duration::from_secs(10);
+
 /// The files and signals that the loop listens to.
 pub struct Control {
     bell: &'static Arc<EventFd>,
@@ -88,6 +92,8 @@ pub struct Control {
     looked: [Option<Looked>; 3],
     /// When the config was last looked at without being told.
     regular: Instant,
+    /// When the halt file was last looked at for the tick or [`Control::look_again`].
+    often: Instant,
     proc: PathBuf,
 }
 
@@ -109,6 +115,7 @@ impl Control {
             names: Vec::new(),
             looked: [None, None, None],
             regular: Instant::now(),
+            often: Instant::now(),
             proc: proc.to_owned(),
         };
         control.follow(agent);
@@ -159,6 +166,21 @@ impl Control {
             looked.looker.ask();
             looked.wanted = looked.looker.asked();
         }
+        self.often = Instant::now();
+        self.ask_config();
+    }
+
+    /// Has looked at, between two ticks, what may end active faults, if it is time to. Says when it is next.
+    pub fn look_again(&mut self) -> Option<Instant> {
+        if self.often.elapsed() >= OFTEN {
+            self.often = Instant::now();
+            self.look(HALT);
+            self.ask_config();
+        }
+        self.often.checked_add(OFTEN)
+    }
+
+    fn ask_config(&mut self) {
         // A look is a thread: where the folder tells, every tick would be too often.
         let told = self.config.as_ref().is_some_and(|config| config.file.is_told());
         if !told || self.regular.elapsed() >= REGULAR {

@@ -179,9 +179,11 @@ impl Agent {
             }
             let next = self.times.when(tick);
             self.injector.board.set_tick(tick.saturating_sub(1), next, self.resting());
+            let active = !self.running.is_empty() || self.hands.active() > 0;
             if let Some(steady) = &self.steady {
-                steady.busy(!self.running.is_empty() || self.hands.active() > 0);
+                steady.busy(active);
             }
+            let again = if active && !due { control.look_again() } else { None };
             if stop.is_cancelled() {
                 return Ok(self.stop());
             }
@@ -191,7 +193,7 @@ impl Agent {
                 starting -= 1;
                 image::give_back();
             }
-            let others = [control.until(), self.hands.deadline(), self.injector.guard.tend()];
+            let others = [again, control.until(), self.hands.deadline(), self.injector.guard.tend()];
             let until = next.filter(|_| !due).into_iter().chain(others.into_iter().flatten()).min();
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             let files = control.files().map_or(-1, |fd| fd.as_raw_fd());

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -58,6 +58,8 @@ pub struct File {
     inotify: Option<Arc<Inotify>>,
     /// The number of the folder's watch; -1 without one (no such folder, none left): then only looks find what changed.
     watch: AtomicI32,
+    /// As [`File::is_elsewhere`] at the last look.
+    elsewhere: AtomicBool,
     seen: Mutex<Option<Identity>>,
 }
 
@@ -69,6 +71,7 @@ impl File {
             name: path.file_name().unwrap_or_default().to_owned(),
             inotify,
             watch: AtomicI32::new(-1),
+            elsewhere: AtomicBool::default(),
             seen: Mutex::default(),
         }
     }
@@ -84,17 +87,27 @@ impl File {
         event.overflow || here && (event.name == self.name || event.name == KUBELET)
     }
 
-    /// Whether its folder tells of changes.
+    /// Whether its folder tells of every change, as far as was seen at the last look.
     pub fn is_told(&self) -> bool {
-        self.watch.load(Ordering::Acquire) >= 0
+        self.watch.load(Ordering::Acquire) >= 0 && !self.elsewhere.load(Ordering::Acquire)
     }
 
     /// Sees to it that changes are told, from now on: the folder may be another one than at the last look.
     pub fn watch(&self) {
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let folder = folder.unwrap_or(Path::new("."));
-        let watch = self.inotify.as_ref().and_then(|inotify| inotify.add(folder).ok());
+        let watch = self.inotify.as_ref().and_then(|inotify| inotify.add(self.folder()).ok());
         self.watch.store(watch.unwrap_or(-1), Ordering::Release);
+    }
+
+    fn folder(&self) -> &Path {
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        folder.unwrap_or(Path::new("."))
+    }
+
+    /// Whether what is written may be in a folder that nobody watches: behind a link, or mounted over this very name.
+    fn is_elsewhere(&self, now: Option<Identity>) -> bool {
+        let linked = fs::read_link(&self.path).is_ok_and(|target| !target.starts_with(KUBELET));
+        let device = Identity::of(self.folder()).map(|folder| folder.device);
+        linked || now.is_some_and(|now| Some(now.device) != device)
     }
 
     /// Whether the file differs from what it was at the last call that said so, or at the first: its content may have
@@ -104,7 +117,8 @@ impl File {
         self.watch();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Identity::of(&self.path);
-        let patient = self.is_told();
+        self.elsewhere.store(self.is_elsewhere(now), Ordering::Release);
+        let patient = self.watch.load(Ordering::Acquire) >= 0;
         if patient && !told && now != *seen && now.is_some_and(|now| now.is_fresh()) {
             return false;
         }
@@ -179,8 +193,17 @@ mod tests {
         file.changed(true);
         symlink("..2", folder.0.join("..data_tmp")).unwrap();
         fs::rename(folder.0.join("..data_tmp"), &data).unwrap();
-        assert!(look(&file));
+        assert!(look(&file) && file.is_told());
         assert_eq!(fs::read_to_string(&path).unwrap(), "b");
+        // A file behind another link changes without a word.
+        fs::remove_file(&path).unwrap();
+        symlink(two.join("config.yaml"), &path).unwrap();
+        assert!(look(&file) && !file.is_told());
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "c").unwrap();
+        assert!(look(&file) && file.is_told());
+        let other = Identity { device: u64::MAX, ..Identity::of(&path).unwrap() };
+        assert!(file.is_elsewhere(Some(other)));
     }
 
     #[test]

@@ -178,6 +178,21 @@ fn a_halt_file_that_is_made_and_never_written_halts_before_the_next_tick() {
 }
 
 #[test]
+fn a_halt_file_of_which_nothing_tells_ends_a_long_fault_before_the_next_tick() {
+    let folder = Folder::new();
+    let late = folder.0.join("late");
+    let text = format!("  halt_file: {}/halt\n", late.display());
+    let agent = Agent::start(&config(&text).replace("interval_seconds: 0.1", "interval_seconds: 3600"));
+    agent.wait_metric(ACTIVE, |now| now == 1.0);
+    // A folder that was not there at the last look is not watched.
+    fs::create_dir(&late).unwrap();
+    fs::write(late.join("halt"), "").unwrap();
+    agent.wait_metric(&halted("file"), |now| now == 1.0);
+    agent.wait_metric(ACTIVE, |now| now == 0.0);
+    assert_eq!(agent.stop().0, 0);
+}
+
+#[test]
 fn a_resume_names_what_still_halts() {
     let folder = Folder::new();
     let halt = folder.write("halt", "");
