@@ -237,7 +237,7 @@ image() {
 }
 
 # What the product may weigh: a change that needs more says so here.
-most_bytes() { if [ "$1" = amd64 ]; then echo 980000; else echo 1000000; fi; } # architecture
+most_bytes() { if [ "$1" = amd64 ]; then echo 985000; else echo 1000000; fi; } # architecture
 
 small_enough() { # architecture
     local bytes most

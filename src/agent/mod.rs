@@ -49,6 +49,8 @@ use times::Times;
 
 /// How long a stop waits for an injection that does not end. What is left then is undone by the guard.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
+/// How long after the start nothing of it is left to be done, however busy the machine is.
+const SETTLED: Duration = Duration::from_secs(10);
 
 /// How an agent is started.
 pub struct Options {
@@ -149,7 +151,7 @@ impl Agent {
         self.probe();
         self.times = Times::new(self.config.agent.interval);
         let (mut tick, mut due, mut asked) = (0, true, false);
-        let (mut starting, mut quiet) = (2, false);
+        let (mut pages, mut quiet) = (Some((SETTLED / 10, Instant::now())), false);
         loop {
             // Where only the time has passed there is nothing to read, and most of what a tick costs is such calls.
             if !quiet {
@@ -187,13 +189,19 @@ impl Agent {
             if stop.is_cancelled() {
                 return Ok(self.stop());
             }
-            if starting > 0 && !due && control.is_idle() && self.readiness.is_idle() {
-                // Nothing of the start is needed any more, and the agent rests most of its life. Once more after the
-                // first rest: where processors are few, the other threads begin only then.
-                starting -= 1;
-                image::give_back();
+            // Nothing of the start is needed any more, and the agent rests most of its life. Twice more a little later: where
+            // processors are few, the other threads do their part of the start only then.
+            if let Some((wait, at)) = pages.filter(|(_, at)| Instant::now() >= *at) {
+                pages = match control.is_idle() && self.readiness.is_idle() {
+                    true => {
+                        image::give_back();
+                        (wait <= SETTLED).then(|| (wait * 10, at + wait))
+                    }
+                    false => Some((wait, Instant::now() + wait)),
+                };
             }
-            let others = [again, control.until(), self.hands.deadline(), self.injector.guard.tend()];
+            let later = pages.map(|(_, at)| at);
+            let others = [again, later, control.until(), self.hands.deadline(), self.injector.guard.tend()];
             let until = next.filter(|_| !due).into_iter().chain(others.into_iter().flatten()).min();
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             let files = control.files().map_or(-1, |fd| fd.as_raw_fd());
