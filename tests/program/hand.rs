@@ -113,7 +113,8 @@ fn a_fault_by_hand_is_seen_everywhere_and_ends_at_a_halt() {
     agent.wait_metric(CPU, |now| now == 1.0);
     agent.signal(libc::SIGUSR1);
     assert_eq!(forced.end().0, Some(130));
-    assert_eq!(agent.metric("chaos_injections_total{failure_type=\"cpu\",status=\"success\"}"), Some(3.0));
+    agent
+        .wait_metric("chaos_injections_total{failure_type=\"cpu\",status=\"success\"}", |count| count == 3.0);
     assert_eq!(agent.stop().0, 0);
     let lines = fs::read_to_string(&trail).unwrap();
     let lines: Vec<serde_json::Value> =
