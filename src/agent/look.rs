@@ -3,12 +3,11 @@
 
 use crate::config;
 use crate::error::{Context, Error, Result};
-use crate::linux::sys::{event::EventFd, poll};
+use crate::linux::sys::{event::EventFd, poll, thread};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// After this long without an answer, none is expected any more.
@@ -74,8 +73,7 @@ impl Looker {
         state.running = true;
         drop(state);
         let shared = Arc::clone(&self.0);
-        let thread = thread::Builder::new().name("look".to_owned()).stack_size(STACK);
-        if thread.spawn(move || shared.run()).is_err() {
+        if thread::spawn("look", STACK, Box::new(move || shared.run())).is_err() {
             // Rather a look that may take long than none.
             self.0.run();
         }
@@ -191,7 +189,7 @@ mod tests {
         let end = Instant::now() + Duration::from_secs(60);
         while !next.is_done(1) && Instant::now() < end {
             next.ask();
-            thread::yield_now();
+            std::thread::yield_now();
         }
         assert_eq!(next.take().unwrap().unwrap(), b"seen");
     }

@@ -7,7 +7,7 @@
 use crate::cancel::Cancel;
 use crate::error::{Context, Error, Result};
 use crate::linux::sys::event::EventFd;
-use crate::linux::sys::{net, poll};
+use crate::linux::sys::{net, poll, thread};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -59,14 +59,13 @@ fn ask(name: &str, ipv6: bool) -> Result<(Arc<Question>, bool)> {
     let done = EventFd::new().doing("open", "an eventfd")?;
     let question = Arc::new(Question { name: name.to_owned(), ipv6, answer: Mutex::new(None), done });
     let theirs = Arc::clone(&question);
-    let thread = std::thread::Builder::new().name("resolve".to_owned()).stack_size(STACK);
-    let started = thread.spawn(move || {
+    let resolve = move || {
         let found = net::addresses(&theirs.name, theirs.ipv6);
         lock(&ASKED).retain(|one| !Arc::ptr_eq(one, &theirs));
         *lock(&theirs.answer) = Some(found);
         theirs.done.signal();
-    });
-    started.doing("start", "a thread")?;
+    };
+    thread::spawn("resolve", STACK, Box::new(resolve)).doing("start", "a thread")?;
     asked.push(Arc::clone(&question));
     Ok((question, false))
 }

@@ -125,7 +125,6 @@ fn take(name: &str) -> io::Result<Result<UnixListener, Holder>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::{FromRawFd, OwnedFd};
     use std::os::unix::net::UnixDatagram;
 
     fn name(ifindex: i32, suffix: &str) -> SocketAddr {
@@ -158,27 +157,11 @@ mod tests {
         drop((claim(-101, false).unwrap(), out, other));
     }
 
-    /// A stream socket that has a name and does not listen.
-    #[allow(unsafe_code)]
-    fn mute(name: &str) -> OwnedFd {
-        let mut address = libc::sockaddr_un { sun_family: libc::AF_UNIX as _, sun_path: [0; 108] };
-        for (place, byte) in address.sun_path[1..].iter_mut().zip(name.bytes()) {
-            *place = byte as _;
-        }
-        let length = (size_of::<libc::sa_family_t>() + 1 + name.len()) as libc::socklen_t;
-        // SAFETY: takes three integers; no pointer is involved.
-        let fd = unsafe { libc::socket(libc::AF_UNIX, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
-        // SAFETY: `address` is of this frame, and `length` bytes of it are set.
-        assert_eq!(unsafe { libc::bind(fd, (&raw const address).cast(), length) }, 0);
-        // SAFETY: the descriptor is new and nobody else's.
-        unsafe { OwnedFd::from_raw_fd(fd) }
-    }
-
     #[test]
     fn who_does_not_listen_is_no_agent() {
-        let first = mute("chaos-agent/-103/out");
+        let first = unix::mute("chaos-agent/-103/out");
         assert_eq!(found(-103), (true, Some("a process that is no agent".to_owned())));
-        let second = mute("chaos-agent/-103/out/2");
+        let second = unix::mute("chaos-agent/-103/out/2");
         assert_eq!(claim(-103, true).unwrap().held.len(), 0);
         drop((first, second));
         // Datagrams have names of their own.

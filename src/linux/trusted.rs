@@ -4,7 +4,7 @@
 //! A path is walked name by name below held folders. Links are followed only where root or this very uid has put them
 //! (as `fs.protected_symlinks` of proc_sys_fs(5) does for sticky folders), the file itself is none, and is of the same two.
 
-use super::sys::entry;
+use super::sys::{entry, task};
 use crate::error::{Context, Error, Result};
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{File, Metadata};
@@ -115,7 +115,7 @@ fn look(folder: &OwnedFd, name: &OsStr, path: &Path) -> Result<Option<Metadata>>
 
 /// Whether nobody but root and this uid could have put it there.
 fn is_own(data: &Metadata) -> bool {
-    data.uid() == 0 || data.uid() == entry::own_uid()
+    data.uid() == 0 || data.uid() == task::uid()
 }
 
 /// Refuses what is no file to write to.
@@ -253,7 +253,7 @@ mod tests {
         assert!(refused(Path::new("/dev/null")).contains("device"));
         assert!(!at("not-there").exists());
         assert_eq!(fs::read(at("secret")).unwrap(), b"secret");
-        if entry::own_uid() == 0 {
+        if task::uid() == 0 {
             fs::write(at("foreign"), "").unwrap();
             chown(at("foreign"), Some(65534), None).unwrap();
             assert!(refused(&at("foreign")).contains("belongs to uid 65534"));

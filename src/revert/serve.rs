@@ -5,7 +5,7 @@
 //! at once when the pipe ends, the program's pages in memory, a netlink socket, a hold on each stopped process.
 
 use crate::linux::proc::{Handle, Reader, Stat};
-use crate::linux::sys::{clock, event::EventFd, memory, poll, sched, task};
+use crate::linux::sys::{clock, event::EventFd, memory, poll, sched, task, thread};
 use crate::revert::guard::{Line, Record, parse};
 use crate::revert::undo::{HANDLE, Tools, Undo};
 use std::io::{self, Read};
@@ -252,6 +252,6 @@ impl Words {
             let _ = io::Write::write_all(&mut io::stderr(), text.as_bytes());
             ring.signal();
         };
-        self.writer = std::thread::Builder::new().stack_size(64 << 10).spawn(write).ok().map(|it| (it, bell));
+        self.writer = thread::spawn("words", 64 << 10, Box::new(write)).ok().map(|it| (it, bell));
     }
 }

@@ -3,6 +3,7 @@
 //! On 32 bits the time of the C library ends on 2038-01-19, and `SystemTime::now` ends the process from then on; a board
 //! without a battery may be there today. So nobody else asks for the time of day.
 
+use super::Result;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Milliseconds of `CLOCK_BOOTTIME`: the same number in every process of the machine, also after a suspend.
@@ -13,6 +14,15 @@ pub fn boot_ms() -> u64 {
     debug_assert!(result == 0, "{:?}", std::io::Error::last_os_error());
     // Both are 32 bits wide on a 32-bit machine; the clock never goes below zero.
     u64::try_from(now.tv_sec).unwrap_or(0) * 1000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
+}
+
+/// Time of a clock that ends nowhere near (clock_gettime(2)): not the wall clock.
+pub(super) fn of(id: libc::clockid_t) -> Result<Duration> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` outlives the call and is the timespec that clock_gettime(2) writes.
+    let result = unsafe { libc::clock_gettime(id, &raw mut time) };
+    super::done(result, "clock_gettime(%, ...)", id.into(), 0)?;
+    Ok(Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0)))
 }
 
 /// Seconds and nanoseconds: `struct __kernel_timespec` of linux/time_types.h, 64 bits each on every machine.

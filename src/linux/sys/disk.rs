@@ -1,9 +1,9 @@
 //! Space on file systems, and files that take it or load the device below: statvfs(3), fallocate(2),
 //! posix_fadvise(2), openat(2) with `O_TMPFILE` and `O_DIRECT`, faccessat(2).
 
-use super::Result;
+use super::{Result, file};
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 /// What a file system has, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +82,7 @@ pub fn may_write(folder: BorrowedFd<'_>) -> Result<()> {
 /// `EOPNOTSUPP`, `EISDIR` where the file system or the kernel cannot; else as [`make_at`]. `EINTR` is retried.
 pub fn make_nameless(folder: BorrowedFd<'_>) -> Result<OwnedFd> {
     let call = "openat(%, \".\", O_RDWR|O_TMPFILE|O_EXCL|O_CLOEXEC, 0600)";
-    open(folder, c".", libc::O_TMPFILE | libc::O_EXCL, call)
+    file::open(folder.as_raw_fd(), c".", libc::O_RDWR | libc::O_TMPFILE | libc::O_EXCL, call)
 }
 
 /// Makes a file named `name` in `folder`, for reading and writing: openat(2) with `O_CREAT|O_EXCL|O_NOFOLLOW`.
@@ -91,19 +91,8 @@ pub fn make_nameless(folder: BorrowedFd<'_>) -> Result<OwnedFd> {
 /// `EEXIST`, also for a link; `EACCES`, `EROFS`, `ENOSPC`, `EDQUOT`. `EINTR` is retried.
 pub fn make_at(folder: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd> {
     let call = "openat(%, @, O_RDWR|O_CREAT|O_EXCL|O_NOFOLLOW|O_CLOEXEC, 0600)";
-    open(folder, name, libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW, call)
-}
-
-fn open(folder: BorrowedFd<'_>, name: &CStr, flags: libc::c_int, call: &'static str) -> Result<OwnedFd> {
-    let flags = flags | libc::O_RDWR | libc::O_CLOEXEC;
-    let mode: libc::c_uint = 0o600;
-    let fd = super::retry(call, folder.as_raw_fd().into(), 0, || {
-        // SAFETY: `name` is a live NUL-terminated string; the kernel only reads it. `folder` keeps the descriptor open.
-        unsafe { libc::openat(folder.as_raw_fd(), name.as_ptr(), flags, mode) }
-    });
-    let fd = fd.map_err(|failed| failed.about(name.to_bytes()))?;
-    // SAFETY: the kernel returned this descriptor just now and nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
+    file::open(folder.as_raw_fd(), name, flags, call)
 }
 
 /// Takes the name `name` out of `folder`: unlinkat(2). Never that of a folder.

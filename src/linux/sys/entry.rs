@@ -1,9 +1,9 @@
 //! What lies in a folder that is held open: openat(2), readlinkat(2), mkdirat(2), renameat(2). By name alone, never by
 //! a path, so that nobody can put something else in between.
 
-use super::Result;
+use super::{Result, file};
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// The longest target of a link: `PATH_MAX` of limits.h.
 const PATH_MAX: usize = 4096;
@@ -12,30 +12,18 @@ fn number(folder: Option<BorrowedFd<'_>>) -> RawFd {
     folder.map_or(libc::AT_FDCWD, |folder| folder.as_raw_fd())
 }
 
-fn open(
-    folder: Option<BorrowedFd<'_>>,
-    name: &CStr,
-    flags: libc::c_int,
-    call: &'static str,
-) -> Result<OwnedFd> {
-    let mode: libc::c_uint = 0o600;
-    let flags = flags | libc::O_NOFOLLOW | libc::O_CLOEXEC;
-    let fd = super::retry(call, number(folder).into(), 0, || {
-        // SAFETY: `name` is a live NUL-terminated string; the kernel only reads it.
-        unsafe { libc::openat(number(folder), name.as_ptr(), flags, mode) }
-    });
-    let fd = fd.map_err(|failed| failed.about(name.to_bytes()))?;
-    // SAFETY: the kernel returned this descriptor just now and nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
 /// What has this name, be it a link, a FIFO or a device: none of them is followed, woken or waited for (`O_PATH`). Without
 /// a folder the name is a path of one's own, such as `/` or `.`.
 ///
 /// # Errors
 /// As open(2): `ENOENT`, `EACCES`.
 pub fn at(folder: Option<BorrowedFd<'_>>, name: &CStr) -> Result<OwnedFd> {
-    open(folder, name, libc::O_PATH, "openat(%, @, O_PATH|O_NOFOLLOW|O_CLOEXEC)")
+    file::open(
+        number(folder),
+        name,
+        libc::O_PATH | libc::O_NOFOLLOW,
+        "openat(%, @, O_PATH|O_NOFOLLOW|O_CLOEXEC)",
+    )
 }
 
 /// Opens the file of this name to add to it, and makes it (mode 0600) where there is none. Never waits for the other end of
@@ -44,9 +32,14 @@ pub fn at(folder: Option<BorrowedFd<'_>>, name: &CStr) -> Result<OwnedFd> {
 /// # Errors
 /// As open(2): `ELOOP` for a link, `ENXIO` for a FIFO that nobody reads, `EISDIR`, `EROFS`, `ENOSPC`.
 pub fn append(folder: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd> {
-    let flags = libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let flags = libc::O_WRONLY
+        | libc::O_APPEND
+        | libc::O_CREAT
+        | libc::O_NONBLOCK
+        | libc::O_NOCTTY
+        | libc::O_NOFOLLOW;
     let call = "openat(%, @, O_WRONLY|O_CREAT|O_APPEND|O_NONBLOCK|O_NOFOLLOW|O_CLOEXEC, 0600)";
-    open(Some(folder), name, flags, call)
+    file::open(folder.as_raw_fd(), name, flags, call)
 }
 
 /// Opens the file of this name to read it. Never waits for the other end of a FIFO.
@@ -55,7 +48,12 @@ pub fn append(folder: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd> {
 /// As open(2): `ELOOP` for a link, `EACCES`.
 pub fn read(folder: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd> {
     let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
-    open(Some(folder), name, flags, "openat(%, @, O_RDONLY|O_NONBLOCK|O_NOFOLLOW|O_CLOEXEC)")
+    file::open(
+        folder.as_raw_fd(),
+        name,
+        flags | libc::O_NOFOLLOW,
+        "openat(%, @, O_RDONLY|O_NONBLOCK|O_NOFOLLOW|O_CLOEXEC)",
+    )
 }
 
 /// Where a link that [`at`] has opened leads.
@@ -92,10 +90,4 @@ pub fn rename(folder: BorrowedFd<'_>, from: &CStr, to: &CStr) -> Result<()> {
     // SAFETY: both names are live NUL-terminated strings; the kernel only reads them.
     let result = unsafe { libc::renameat(fd, from.as_ptr(), fd, to.as_ptr()) };
     super::done(result, "renameat(%, @, ...)", fd.into(), 0).map_err(|failed| failed.about(from.to_bytes()))
-}
-
-/// The uid by which the kernel judges this process (geteuid(2)).
-pub fn own_uid() -> u32 {
-    // SAFETY: takes nothing and cannot fail.
-    unsafe { libc::geteuid() }
 }

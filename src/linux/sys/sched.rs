@@ -1,6 +1,6 @@
 //! Where and how eagerly the calling thread runs, and how much CPU it has used.
 
-use super::Result;
+use super::{Result, clock};
 use std::io;
 use std::time::Duration;
 
@@ -101,7 +101,7 @@ pub fn hurry() -> Result<()> {
 /// CPU time that the calling thread has used so far, user and system: `CLOCK_THREAD_CPUTIME_ID`.
 pub fn thread_cpu() -> Duration {
     // The clock is there since Linux 2.6.12; the call cannot fail with this clock.
-    clock(libc::CLOCK_THREAD_CPUTIME_ID).unwrap_or_default()
+    clock::of(libc::CLOCK_THREAD_CPUTIME_ID).unwrap_or_default()
 }
 
 /// CPU time that all threads of another process have used so far, also the ended ones; to the nanosecond, unlike
@@ -112,15 +112,7 @@ pub fn thread_cpu() -> Duration {
 pub fn process_cpu(pid: u32) -> Result<Duration> {
     /// `CPUCLOCK_SCHED` of linux/posix-timers.h.
     const SCHED: libc::clockid_t = 2;
-    clock((!(pid as libc::clockid_t) << 3) | SCHED)
-}
-
-fn clock(id: libc::clockid_t) -> Result<Duration> {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` outlives the call and is the timespec that clock_gettime(2) writes.
-    let result = unsafe { libc::clock_gettime(id, &raw mut time) };
-    super::done(result, "clock_gettime(%, ...)", id.into(), 0)?;
-    Ok(Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0)))
+    clock::of((!(pid as libc::clockid_t) << 3) | SCHED)
 }
 
 #[cfg(test)]

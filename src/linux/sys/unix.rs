@@ -41,17 +41,35 @@ pub fn connect(name: &str) -> Result<UnixStream> {
     let fd = super::check(fd, "socket(AF_UNIX, SOCK_STREAM|SOCK_CLOEXEC|SOCK_NONBLOCK, 0)", 0, 0)?;
     // SAFETY: the kernel returned this descriptor just now and nobody else knows it.
     let socket = UnixStream::from(unsafe { OwnedFd::from_raw_fd(fd) });
+    let (address, length) = address(name);
+    // SAFETY: `address` is a sockaddr_un of this frame, of which `length` bytes are set; the kernel reads them
+    // during the call.
+    let result = unsafe { libc::connect(fd, (&raw const address).cast(), length) };
+    super::done(result, "connect(%, {AF_UNIX, @})", fd.into(), 0)
+        .map_err(|failed| failed.about(name.as_bytes()))
+        .map(|()| socket)
+}
+
+/// The abstract name as the kernel takes it, and its length.
+fn address(name: &str) -> (libc::sockaddr_un, libc::socklen_t) {
     let mut address = libc::sockaddr_un { sun_family: libc::AF_UNIX as _, sun_path: [0; 108] };
     for (place, byte) in address.sun_path[1..].iter_mut().zip(name.bytes()) {
         *place = byte as _;
     }
     let length = size_of::<libc::sa_family_t>() + 1 + name.len().min(address.sun_path.len() - 1);
-    // SAFETY: `address` is a sockaddr_un of this frame, of which `length` bytes are set; the kernel reads them
-    // during the call.
-    let result = unsafe { libc::connect(fd, (&raw const address).cast(), length as libc::socklen_t) };
-    super::done(result, "connect(%, {AF_UNIX, @})", fd.into(), 0)
-        .map_err(|failed| failed.about(name.as_bytes()))
-        .map(|()| socket)
+    (address, length as libc::socklen_t)
+}
+
+/// A stream socket that has a name and does not listen, for tests.
+#[cfg(test)]
+pub fn mute(name: &str) -> OwnedFd {
+    let (address, length) = address(name);
+    // SAFETY: takes three integers; no pointer is involved.
+    let fd = unsafe { libc::socket(libc::AF_UNIX, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
+    // SAFETY: `address` is of this frame, and `length` bytes of it are set.
+    assert_eq!(unsafe { libc::bind(fd, (&raw const address).cast(), length) }, 0);
+    // SAFETY: the descriptor is new and nobody else's.
+    unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What the process has used and may use: clocks, page size, limits.
 
-use super::Result;
+use super::{Result, clock};
 use std::time::Duration;
 
 /// CPU time of all threads of this process since it began (clock_gettime(2), `CLOCK_PROCESS_CPUTIME_ID`).
@@ -8,7 +8,7 @@ use std::time::Duration;
 /// # Errors
 /// The kernel has no such clock.
 pub fn cpu_time() -> Result<Duration> {
-    clock(libc::CLOCK_PROCESS_CPUTIME_ID)
+    clock::of(libc::CLOCK_PROCESS_CPUTIME_ID)
 }
 
 /// Time since the machine started, suspended time included (`CLOCK_BOOTTIME`).
@@ -16,15 +16,7 @@ pub fn cpu_time() -> Result<Duration> {
 /// # Errors
 /// The kernel has no such clock.
 pub fn since_boot() -> Result<Duration> {
-    clock(libc::CLOCK_BOOTTIME)
-}
-
-fn clock(id: libc::clockid_t) -> Result<Duration> {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a live timespec of this frame, which the kernel fills and does not keep.
-    let result = unsafe { libc::clock_gettime(id, &raw mut time) };
-    super::done(result, "clock_gettime(%, ...)", id.into(), 0)?;
-    Ok(Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0)))
+    clock::of(libc::CLOCK_BOOTTIME)
 }
 
 /// Bytes in a page of memory.

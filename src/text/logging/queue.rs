@@ -3,10 +3,10 @@
 //! pile up to [`MOST`] bytes, and what comes after is dropped and counted. A config that names another way out leaves
 //! such a thread behind; there are [`LEFT`] of them at most.
 
+use crate::linux::sys::thread;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// Bytes of lines that wait for one way out at most: some 2,000 lines. A line that is longer by itself waits alone.
@@ -59,8 +59,9 @@ struct State {
     out: u64,
     writing: bool,
     closed: bool,
-    /// Until the thread has it.
+    /// Until the thread takes it.
     sink: Option<Sink>,
+    started: bool,
     /// Whether its thread may start whoever was left behind.
     always: bool,
 }
@@ -85,6 +86,7 @@ impl Queue {
             writing: false,
             closed: false,
             sink: Some(sink),
+            started: false,
             always,
         };
         let shared =
@@ -109,20 +111,9 @@ impl Queue {
         }
         state.add(line);
         // Without a thread (no memory, too many processes) the lines wait, and the next one tries again.
-        let may = state.always || LEFT_BEHIND.load(Ordering::Relaxed) < LEFT;
-        if let Some(sink) = state.sink.take_if(|_| may) {
+        if !state.started && (state.always || LEFT_BEHIND.load(Ordering::Relaxed) < LEFT) {
             let shared = Arc::clone(&self.0);
-            let place = Arc::new(Mutex::new(Some(sink)));
-            let given = Arc::clone(&place);
-            let carry = move || {
-                let sink = given.lock().unwrap_or_else(PoisonError::into_inner).take();
-                if let Some(sink) = sink {
-                    shared.carry(sink);
-                }
-            };
-            if thread::Builder::new().name("log".to_owned()).stack_size(STACK).spawn(carry).is_err() {
-                state.sink = place.lock().unwrap_or_else(PoisonError::into_inner).take();
-            }
+            state.started = thread::spawn("log", STACK, Box::new(move || shared.carry())).is_ok();
         }
         drop(state);
         self.0.came.notify_one();
@@ -133,7 +124,7 @@ impl Drop for Queue {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.closed = true;
-        if state.sink.is_some() {
+        if !state.started {
             // No thread will ever carry these.
             DROPPED.fetch_add(state.lines.len() as u64, Ordering::Relaxed);
         } else {
@@ -157,8 +148,9 @@ impl Shared {
     }
 
     /// The thread: one line after the other until the queue is closed and empty.
-    fn carry(&self, mut sink: Sink) {
+    fn carry(&self) {
         let mut state = self.lock();
+        let Some(mut sink) = state.sink.take() else { return };
         loop {
             if let Some(line) = state.lines.pop_front() {
                 state.bytes -= line.len();
@@ -321,7 +313,7 @@ mod tests {
         drop(let_go);
         let end = Instant::now() + Duration::from_secs(60);
         while LEFT_BEHIND.load(Ordering::Relaxed) >= LEFT && Instant::now() < end {
-            thread::yield_now();
+            std::thread::yield_now();
         }
         file.push("next".to_owned(), &|_| String::new());
         assert_eq!(heard.recv_timeout(Duration::from_secs(60)).as_deref(), Ok("file"));
